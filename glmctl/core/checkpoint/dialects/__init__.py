@@ -1,0 +1,1 @@
+"""One file per released format: its tensor names and shapes <-> ours. Builds no model."""

@@ -1,0 +1,176 @@
+"""Whatever model there is under a path or name: its sizes, tensors and tokenizer."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from glmctl.core.checkpoint.dialects import original
+from glmctl.core.checkpoint.folder import is_model_folder, read_model_folder
+from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.load import load_recipe
+from glmctl.recipe.schema import ModelConfig
+
+BUILT_IN = ("glmctl-default",)
+USUAL_HEAD_SIZE = 64
+NO_TABLE = 512  # relative positions have no table, so this bounds nothing
+# What a config.json of the original's sizes calls them -> our names.
+CONFIG_NAMES = {
+    "num_layers": "num_layers",
+    "hidden_size": "hidden_size",
+    "num_attention_heads": "num_attention_heads",
+    "max_sequence_length": "max_positions",
+    "layernorm_epsilon": "norm_eps",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model is built from."""
+
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+    tokenizer: Tokenizer | None
+    license: str | None = None
+
+
+def find(path_or_name: str | Path, model: str | None) -> Found:
+    """Read whatever model there is under a path or name."""
+    path = Path(path_or_name)
+    if not path.exists():
+        if str(path_or_name) not in BUILT_IN:
+            raise InputError(
+                str(path_or_name),
+                f"no such file or folder, and no built-in model; built-in: {', '.join(BUILT_IN)}",
+            )
+        path = ASSETS / path_or_name
+    if original.find_shards(path):
+        return read_original(path, model)
+    if model is not None:
+        raise UsageError(str(path), f"holds its own sizes; leave out model '{model}'")
+    if is_model_folder(path):
+        return read_folder(path)
+    if is_model_folder(path / "model"):
+        return read_folder(path / "model")
+    if (path / STATE_FILE).is_file():
+        return read_checkpoint(path)
+    steps = CheckpointStore(path / "checkpoints", keep=1).steps()
+    if steps:
+        return read_checkpoint(path / "checkpoints" / f"step-{steps[-1]:08d}")
+    raise InputError(
+        str(path),
+        "holds no model: looked for config.toml with model.safetensors (a model folder), model/ or "
+        f"checkpoints/step-* (a run), {STATE_FILE} (a checkpoint) and mp_rank_*_model_states.pt "
+        "(the original GLM); name one of those",
+    )
+
+
+def read_folder(folder: Path) -> Found:
+    """A model folder."""
+    content = read_model_folder(folder)
+    section = content.tokenizer
+    tokenizer = None if section is None else load_tokenizer(section, folder)
+    return Found(content.model, content.tensors, tokenizer, content.manifest.get("license"))
+
+
+def read_checkpoint(folder: Path) -> Found:
+    """One training state of a run; the sizes stand in the recipe of the run."""
+    run = folder.parent.parent
+    recipe = load_recipe(str(run / "recipe.toml"))
+    state = CheckpointStore(folder.parent, keep=1).load(int(folder.name.removeprefix("step-")))
+    tensors = {
+        name.removeprefix("model."): tensor
+        for name, tensor in state.tensors.items()
+        if name.startswith("model.")
+    }
+    config = with_rows(recipe.model, tensors)
+    return Found(config, tensors, load_tokenizer(recipe.tokenizer))
+
+
+def read_original(path: Path, model: str | None) -> Found:
+    """A checkpoint of the original code, which holds all sizes but the number of heads."""
+    tensors = original.read_tensors(path)
+    if model is not None:
+        given, place = given_sizes(Path(model), model), model
+    else:
+        given, place = sizes_beside(original.find_shards(path)[0], path)
+    stored = stored_sizes(tensors)
+    if "num_attention_heads" not in given:
+        given["num_attention_heads"] = stored["hidden_size"] // USUAL_HEAD_SIZE or 1
+        warnings.warn(
+            f"{path} does not say how many attention heads the model has and no config.json lies "
+            f"beside it; took {given['num_attention_heads']} of size {USUAL_HEAD_SIZE}; "
+            "give model= a recipe or config.json to be sure",
+            stacklevel=4,
+        )
+    problems = [
+        f"{name} is {given[name]} in {place} and {stored[name]} in the checkpoint"
+        for name in stored
+        if name in given and given[name] != stored[name]
+    ]
+    if problems:
+        raise InputError(str(path), *problems)
+    try:
+        config = ModelConfig(**({"max_positions": NO_TABLE} | given | stored))
+    except ValidationError as error:
+        raise InputError(place, f"holds sizes that make no model: {error}") from error
+    return Found(config, tensors, None)
+
+
+def sizes_beside(shard: Path, path: Path) -> tuple[dict[str, Any], str]:
+    """Sizes from the config.json of the original's layout, in the folder or above it."""
+    folders = [shard.parent, *shard.parent.parents[:2]]
+    for folder in folders:
+        file = folder / "config.json"
+        if file.is_file():
+            sizes = given_sizes(file, str(path))
+            if "num_attention_heads" in sizes:
+                return sizes, str(file)
+    return {}, ""
+
+
+def given_sizes(file: Path, name: str) -> dict[str, Any]:
+    """Sizes that a recipe or a config.json states, under our names."""
+    if file.suffix != ".json":
+        return load_recipe(name).model.model_dump(exclude={"vocab_rows"})
+    try:
+        values = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(str(file), "no such file; give a recipe or a config.json") from error
+    except ValueError as error:
+        raise InputError(str(file), f"is not JSON: {error}; correct it there") from error
+    if not isinstance(values, dict):
+        raise InputError(str(file), "holds no JSON object; it should hold the sizes of the model")
+    return {ours: values[theirs] for theirs, ours in CONFIG_NAMES.items() if theirs in values}
+
+
+def stored_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Sizes that the shapes of the tensors tell."""
+    rows, width = tensors["word_embedding.weight"].shape
+    blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
+    sizes: dict[str, Any] = {
+        "vocab_rows": rows,
+        "hidden_size": width,
+        "num_layers": len(blocks),
+    }
+    if "position_embedding.weight" not in tensors:
+        return sizes | {"position": "relative_xl"}
+    places = tensors["position_embedding.weight"].shape[0]
+    if "span_position_embedding.weight" in tensors:
+        return sizes | {"position": "learned_2d", "max_positions": places - 1}
+    return sizes | {"position": "learned_1d", "max_positions": places}
+
+
+def with_rows(config: ModelConfig, tensors: Mapping[str, Tensor]) -> ModelConfig:
+    """The sizes with the number of vocabulary rows, which a recipe may leave to the tokenizer."""
+    return config.model_copy(update={"vocab_rows": tensors["word_embedding.weight"].shape[0]})

@@ -1,0 +1,122 @@
+"""A model folder: weights, sizes, tokenizer and provenance, in one place that can be moved.
+
+It holds `model.safetensors`, `config.toml` (the `[model]` and `[tokenizer]` sections), the
+files of the tokenizer and `manifest.json` (format number, provenance, licence, abilities and a
+digest per tensor).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+from torch import Tensor
+
+from glmctl import __version__
+from glmctl.core.checkpoint import durable
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.schema import ModelConfig, Section, TokenizerConfig
+
+FORMAT = 1
+WEIGHTS_FILE = "model.safetensors"
+REMEDY = "copy the model folder again, or save it anew"
+
+
+class FolderConfig(Section):
+    """The sections of `config.toml`."""
+
+    model: ModelConfig
+    tokenizer: TokenizerConfig | None = None
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What was read from a model folder; the tensors are verified."""
+
+    model: ModelConfig
+    tokenizer: TokenizerConfig | None
+    tensors: dict[str, Tensor]
+    manifest: dict[str, Any]
+
+
+def is_model_folder(folder: Path) -> bool:
+    return (folder / "config.toml").is_file() and (folder / WEIGHTS_FILE).is_file()
+
+
+def write_model_folder(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    model: ModelConfig,
+    tokenizer: Tokenizer | None,
+    *,
+    provenance: Mapping[str, Any],
+    license: str | None = None,
+    abilities: Sequence[str] = (),
+) -> Path:
+    """Write a model folder whole or not at all; an older one in its place is replaced.
+
+    Args:
+        folder: where; empty, absent or a model folder.
+        tensors: the weights by their names in `GLM`.
+        model: the sizes, `vocab_rows` filled in.
+        tokenizer: copies its files into the folder; None for a model that came without one.
+        provenance: where the weights come from.
+        license: of the weights and of their data; None when not stated.
+        abilities: objectives the model was trained on.
+
+    Raises:
+        UsageError: the folder holds something else.
+        MachineError: the disk is full or not writable.
+    """
+    if folder.exists() and any(folder.iterdir()) and not is_model_folder(folder):
+        raise UsageError(str(folder), "holds files that are not a model; name another folder")
+    with durable.publish(folder) as scratch:
+        section = None if tokenizer is None else tokenizer.save(scratch)
+        config = FolderConfig(model=model, tokenizer=section)
+        values = config.model_dump(mode="json", exclude_none=True)
+        (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+        manifest = {
+            "format": FORMAT,
+            "glmctl": __version__,
+            "provenance": dict(provenance),
+            "license": license,
+            "abilities": list(abilities),
+            "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
+            "digests": durable.write_tensors(scratch / WEIGHTS_FILE, tensors),
+        }
+        durable.write_json(scratch / "manifest.json", manifest)
+    return folder
+
+
+def read_model_folder(folder: Path) -> ModelFolder:
+    """Read and verify a model folder.
+
+    Raises:
+        InputError: a file is missing or damaged, or the format is newer than this version.
+    """
+    path = folder / "config.toml"
+    try:
+        config = FolderConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(str(path), f"is missing; {REMEDY}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise InputError(str(path), f"is damaged: {error}; {REMEDY}") from error
+    path = folder / "manifest.json"
+    manifest = durable.read_json(path, REMEDY)
+    if manifest.get("format") != FORMAT:
+        raise InputError(
+            str(path),
+            f"format is {manifest.get('format')}, this version reads {FORMAT}; "
+            "use the version of glmctl that wrote it",
+        )
+    digests = manifest.get("digests")
+    if not isinstance(digests, dict):
+        raise InputError(str(path), f"holds no digests; {REMEDY}")
+    tensors = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
+    return ModelFolder(config.model, config.tokenizer, tensors, manifest)

@@ -1,0 +1,96 @@
+"""The training states of one run: saved whole or not at all, verified when they are loaded.
+
+No file is unpickled: a state is one safetensors file and a `manifest.json` with the format
+number, the step and a digest per tensor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from glmctl.core.checkpoint import durable
+from glmctl.errors import InputError
+
+FORMAT = 1
+STATE_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on after `step` updates."""
+
+    step: int
+    tensors: dict[str, Tensor]
+
+
+class CheckpointStore:
+    """The folder `checkpoints/` of a run.
+
+    Args:
+        root: the folder; made when the first checkpoint is saved.
+        keep: newest checkpoints that stay.
+    """
+
+    def __init__(self, root: Path, keep: int) -> None:
+        self.root = root
+        self.keep = keep
+
+    def folder(self, step: int) -> Path:
+        return self.root / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first."""
+        names = [path.name for path in self.root.glob("step-*")]
+        return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{8,}", name))
+
+    def save(self, step: int, tensors: Mapping[str, Tensor]) -> Path:
+        """Write everything beside the final place, make it durable, then rename into it.
+
+        A step that is there already holds the same state and is left alone. Then all but the
+        newest checkpoints go.
+
+        Raises:
+            MachineError: the disk is full or not writable; the older checkpoints are untouched.
+        """
+        final = self.folder(step)
+        if not final.exists():
+            with durable.publish(final) as scratch:
+                digests = durable.write_tensors(scratch / STATE_FILE, tensors)
+                manifest = {"format": FORMAT, "step": step, "digests": digests}
+                durable.write_json(scratch / "manifest.json", manifest)
+        for old in self.steps()[: -self.keep]:
+            durable.retire(self.folder(old))
+        return final
+
+    def load(self, step: int) -> Checkpoint:
+        """Read and verify a checkpoint.
+
+        Raises:
+            InputError: a file is missing or damaged; names the checkpoint to go back to.
+        """
+        folder = self.folder(step)
+        remedy = self.remedy(step)
+        path = folder / "manifest.json"
+        manifest = durable.read_json(path, remedy)
+        expected = {"format": FORMAT, "step": step}
+        for key, value in expected.items():
+            if manifest.get(key) != value:
+                problem = f"{key} is {manifest.get(key)}, expected {value}"
+                raise InputError(str(path), f"{problem}; {remedy}")
+        digests = manifest.get("digests")
+        if not isinstance(digests, dict):
+            raise InputError(str(path), f"holds no digests; {remedy}")
+        return Checkpoint(step, durable.read_tensors(folder / STATE_FILE, digests, remedy))
+
+    def remedy(self, damaged: int) -> str:
+        """What to do about a damaged checkpoint."""
+        earlier = [step for step in self.steps() if step < damaged]
+        if earlier:
+            name = self.folder(earlier[-1]).name
+            return f"remove the folder {self.folder(damaged).name} to continue from {name}"
+        return "there is no earlier checkpoint; start over with --fresh --force"

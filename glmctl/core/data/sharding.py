@@ -1,0 +1,341 @@
+"""Text to token shards, in parallel; the same command continues what was interrupted.
+
+The sources are cut into units by size alone, so the shards do not depend on the number of
+processes. A shard counts when its record is there, which is renamed into place last; the manifest
+comes when all do.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from glmctl.core.data.shards import FORMAT, INDEX_DTYPE, MANIFEST, digest_of, read_manifest
+from glmctl.core.data.text import COMPRESSED, Part, find_files, read_batches
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.load import load_tokenizer
+from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.schema import TokenizerConfig
+
+PLAN = "plan.json"
+UNITS = 64
+"""How many units a corpus is cut into, within the two bounds below."""
+MIN_UNIT_BYTES = 4 << 20
+MAX_UNIT_BYTES = 256 << 20
+COMPRESSION = 4
+"""What a byte of a compressed file counts; such a file cannot be cut."""
+
+Unit = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that the shards were made from."""
+
+    file: str
+    num_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Which text becomes which shard."""
+
+    tokenizer: Tokenizer
+    folder: Path | None
+    """Where the path of the tokenizer section starts."""
+    sources: tuple[Source, ...]
+    units: tuple[Unit, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(source.num_bytes for source in self.sources)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype("<u2" if self.tokenizer.size <= 1 << 16 else "<u4")
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A shard that is whole."""
+
+    file: str
+    index: str
+    num_tokens: int
+    num_documents: int
+    num_empty: int
+    digest: str
+    index_digest: str
+
+
+def plan_shards(
+    sources: Sequence[str | Path], config: TokenizerConfig, folder: Path | None = None
+) -> ShardPlan:
+    """Read what there is and cut it into units.
+
+    Args:
+        sources: files, folders and built-in names.
+        config: the tokenizer.
+        folder: where the path of the tokenizer section starts.
+
+    Raises:
+        InputError: a source or the tokenizer is not what it should be.
+    """
+    files = [file for source in sources for file in find_files(source)]
+    found = tuple(Source(str(file), file.stat().st_size, digest_of(file)) for file in files)
+    return ShardPlan(load_tokenizer(config, folder), folder, found, tuple(cut_into_units(files)))
+
+
+def cut_into_units(files: Sequence[Path]) -> Iterator[Unit]:
+    """Group small files and cut large ones, by size."""
+    sizes = {file: file.stat().st_size for file in files}
+    costs = {
+        file: size * (COMPRESSION if file.suffix in COMPRESSED else 1)
+        for file, size in sizes.items()
+    }
+    target = min(max(sum(costs.values()) // UNITS, MIN_UNIT_BYTES), MAX_UNIT_BYTES)
+    unit: list[Part] = []
+    room = target
+    for file in files:
+        if file.suffix in COMPRESSED:
+            parts = [Part(file)]
+        else:
+            cuts = range(0, sizes[file], target)
+            parts = [Part(file, start, min(start + target, sizes[file])) for start in cuts]
+        for part in parts:
+            unit.append(part)
+            room -= costs[file] if part.stop is None else part.stop - part.start
+            if room <= 0:
+                yield tuple(unit)
+                unit, room = [], target
+    if unit:
+        yield tuple(unit)
+
+
+def write_shards(
+    plan: ShardPlan, out: Path, processes: int, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """Write the shards of a plan, or what is missing of them.
+
+    Args:
+        plan: what to write.
+        out: folder of the shards; new, empty, or left by the same plan.
+        processes: how many work at once; the shards are the same for any number.
+        advance: told how many more bytes of the sources are done.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        InputError: a line of the text is invalid, or there is no document.
+        UsageError: the folder holds something else.
+        MachineError: a process died.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if is_done(plan, out):
+        advance(plan.num_bytes)
+        return read_manifest(out)
+    records: list[ShardRecord] = []
+    for number, record in enumerate(make_records(plan, out, processes)):
+        records.append(record)
+        advance(num_source_bytes(plan.units[number]))
+    manifest = make_manifest(plan, records)
+    if not manifest["num_documents"]:
+        clean(out, records, everything=True)
+        raise InputError(
+            ", ".join(source.file for source in plan.sources), "no document in it: all is empty"
+        )
+    publish(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    clean(out, records, everything=False)
+    return manifest
+
+
+def is_done(plan: ShardPlan, out: Path) -> bool:
+    """Whether the folder holds the shards of this plan already; else note there what is made.
+
+    Raises:
+        UsageError: it holds something else.
+    """
+    asked = {
+        "format": FORMAT,
+        "tokenizer": plan.tokenizer.fingerprint,
+        "sources": [asdict(source) for source in plan.sources],
+    }
+    for name in (MANIFEST, PLAN):
+        if (out / name).is_file():
+            is_whole = name == MANIFEST
+            there = read_manifest(out) if is_whole else json.loads((out / name).read_bytes())
+            if {key: there.get(key) for key in asked} == asked:
+                return is_whole
+            raise UsageError(
+                str(out), "holds shards of another text or tokenizer; name another folder"
+            )
+    if any(out.iterdir()):
+        raise UsageError(str(out), "is not empty; name another folder")
+    publish(out / PLAN, json.dumps(asked, ensure_ascii=False).encode())
+    return False
+
+
+def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRecord]:
+    """The shards, in order, made now or found whole."""
+    dtype = plan.dtype
+    found = {number: read_record(out, number, dtype) for number in range(len(plan.units))}
+    missing = [number for number, record in found.items() if record is None]
+    if processes == 1 or len(missing) <= 1:
+        for number, record in found.items():
+            yield record or write_shard(plan.tokenizer, plan.units[number], dtype, out, number)
+        return
+    pool = ProcessPoolExecutor(
+        min(processes, len(missing)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=start_worker,
+        initargs=(plan.tokenizer.config, plan.folder),
+    )
+    try:
+        made = {
+            number: pool.submit(work, plan.units[number], dtype, out, number) for number in missing
+        }
+        for number, record in found.items():
+            yield record or made[number].result()
+    except BrokenProcessPool as problem:
+        raise MachineError(
+            "--processes",
+            f"one of {processes} processes died, often for lack of memory; "
+            "use fewer: the same command continues",
+        ) from problem
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Worker:
+    """The tokenizer of a worker process."""
+
+    tokenizer: Tokenizer
+
+
+def start_worker(config: TokenizerConfig, folder: Path | None) -> None:
+    """Prepare a worker process; it ends with its parent and does not start threads of its own."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    Worker.tokenizer = load_tokenizer(config, folder)
+
+
+def end_with_parent() -> None:
+    """A parent that is killed takes its workers along; they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def work(unit: Unit, dtype: np.dtype[Any], out: Path, number: int) -> ShardRecord:
+    return write_shard(Worker.tokenizer, unit, dtype, out, number)
+
+
+def write_shard(
+    tokenizer: Tokenizer, unit: Unit, dtype: np.dtype[Any], out: Path, number: int
+) -> ShardRecord:
+    """Encode the documents of a unit into a shard, a batch at a time."""
+    name = f"shard-{number:05d}"
+    lengths: list[int] = []
+    num_empty = 0
+    digest = xxhash.xxh3_128()
+    scratch = out / f"{name}.tokens.partial"
+    with scratch.open("wb") as stream:
+        for part in unit:
+            for texts in read_batches(part):
+                rows = tokenizer.encode_batch([text for text in texts if text], special=False)
+                rows = [row for row in rows if len(row)]
+                num_empty += len(texts) - len(rows)
+                if rows:
+                    lengths += map(len, rows)
+                    data = np.concatenate(rows).astype(dtype).tobytes()
+                    digest.update(data)
+                    stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(scratch, out / f"{name}.tokens")
+    index = np.cumsum(lengths, dtype=INDEX_DTYPE).tobytes()
+    publish(out / f"{name}.index", index)
+    record = ShardRecord(
+        file=f"{name}.tokens",
+        index=f"{name}.index",
+        num_tokens=sum(lengths),
+        num_documents=len(lengths),
+        num_empty=num_empty,
+        digest=digest.hexdigest(),
+        index_digest=xxhash.xxh3_128_hexdigest(index),
+    )
+    publish(out / f"{name}.json", json.dumps(asdict(record)).encode())
+    return record
+
+
+def read_record(out: Path, number: int, dtype: np.dtype[Any]) -> ShardRecord | None:
+    """The record of a shard that an earlier run made whole."""
+    file = out / f"shard-{number:05d}.json"
+    if not file.is_file():
+        return None
+    record = ShardRecord(**json.loads(file.read_bytes()))
+    sizes = (record.num_tokens * dtype.itemsize, record.num_documents * INDEX_DTYPE.itemsize)
+    places = (out / record.file, out / record.index)
+    is_whole = all(
+        place.is_file() and place.stat().st_size == size
+        for place, size in zip(places, sizes, strict=True)
+    )
+    return record if is_whole else None
+
+
+def make_manifest(plan: ShardPlan, records: Sequence[ShardRecord]) -> dict[str, Any]:
+    """What a reader needs to know; shards without a document are left out."""
+    return {
+        "format": FORMAT,
+        "tokenizer": plan.tokenizer.fingerprint,
+        "tokenizer_section": plan.tokenizer.config.model_dump(),
+        "dtype": plan.dtype.str,
+        "num_documents": sum(record.num_documents for record in records),
+        "num_tokens": sum(record.num_tokens for record in records),
+        "num_empty": sum(record.num_empty for record in records),
+        "shards": [asdict(record) for record in records if record.num_documents],
+        "sources": [asdict(source) for source in plan.sources],
+    }
+
+
+def clean(out: Path, records: Sequence[ShardRecord], *, everything: bool) -> None:
+    """Remove what only an unfinished folder needs."""
+    for number, record in enumerate(records):
+        (out / f"shard-{number:05d}.json").unlink()
+        if everything or not record.num_documents:
+            (out / record.file).unlink()
+            (out / record.index).unlink()
+    (out / PLAN).unlink()
+
+
+def publish(file: Path, data: bytes) -> None:
+    """Write a file so that it is whole or absent."""
+    scratch = file.with_name(f"{file.name}.partial")
+    with scratch.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(scratch, file)
+
+
+def num_source_bytes(unit: Unit) -> int:
+    """Bytes of the sources that a unit covers, as they lie on the disk."""
+    return sum(
+        part.file.stat().st_size if part.stop is None else part.stop - part.start for part in unit
+    )

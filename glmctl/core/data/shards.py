@@ -1,0 +1,164 @@
+"""Token shards: documents as ids in memory-mapped files. Imports no torch.
+
+A folder holds, for each shard, the ids of its documents one after another (``shard-N.tokens``,
+little endian) and the place after the last token of each (``shard-N.index``, uint64), and one
+``manifest.json`` with counts and digests. There are no special tokens inside: what begins and
+ends a sample is the recipe's business.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from glmctl.errors import InputError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+INDEX_DTYPE = np.dtype("<u8")
+HASH_BYTES = 1 << 24
+
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+
+
+class TokenStore:
+    """The documents of a folder of shards, in order."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.num_tokens: int = manifest["num_tokens"]
+        shards = manifest["shards"]
+        dtype = np.dtype(manifest["dtype"])
+        self._tokens = [map_file(folder / shard["file"], dtype) for shard in shards]
+        ends = [map_file(folder / shard["index"], INDEX_DTYPE).astype(np.int64) for shard in shards]
+        self.lengths: Int64Array = joined([np.diff(end, prepend=0) for end in ends])
+        self._starts = joined(ends) - self.lengths
+        self._first_documents = [0, *np.cumsum([len(end) for end in ends])[:-1].tolist()]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> TokenStore:
+        """Open a folder of shards; sizes are checked, digests are not.
+
+        Raises:
+            InputError: it is not one, or a file does not have the size that it should have.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        item_size = np.dtype(manifest["dtype"]).itemsize
+        for shard in manifest["shards"]:
+            check_size(folder / shard["file"], shard["num_tokens"] * item_size)
+            check_size(folder / shard["index"], shard["num_documents"] * INDEX_DTYPE.itemsize)
+        return cls(folder, manifest)
+
+    def tokens(self, document: int, start: int, stop: int) -> Int32Array:
+        """Ids of a part of a document; start and stop count from its beginning."""
+        shard = bisect_right(self._first_documents, document) - 1
+        first = int(self._starts[document])
+        return self._tokens[shard][first + start : first + stop].astype(np.int32)
+
+    def verify(self) -> None:
+        """Read everything and compare the digests.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        for shard in self.manifest["shards"]:
+            for name, expected in (
+                (shard["file"], shard["digest"]),
+                (shard["index"], shard["index_digest"]),
+            ):
+                found = digest_of(self.folder / name)
+                if found != expected:
+                    raise InputError(
+                        str(self.folder / name),
+                        f"damaged: its digest is {found}, expected {expected}; "
+                        "make the shards again with glmctl tokenize",
+                    )
+
+    def require_tokenizer(self, fingerprint: str) -> None:
+        """Refuse to be read with another tokenizer than the shards were made with.
+
+        Raises:
+            InputError: the fingerprints differ.
+        """
+        made_with = self.manifest["tokenizer"]
+        if made_with != fingerprint:
+            path = self.manifest["tokenizer_section"]["path"]
+            raise InputError(
+                str(self.folder),
+                f"made with the tokenizer {made_with} ({path}), but {fingerprint} is asked for; "
+                "make the shards again, or name that tokenizer in the recipe",
+            )
+
+
+def is_shard_folder(folder: Path) -> bool:
+    """Whether a folder says that it holds token shards."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a folder says about its shards.
+
+    Raises:
+        InputError: it says nothing, or nothing that this version understands.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise InputError(
+            str(folder), f"no token shards: it has no {MANIFEST}; glmctl tokenize --out makes them"
+        )
+    try:
+        manifest = json.loads(file.read_bytes())
+    except ValueError as problem:
+        raise InputError(str(file), f"damaged: not JSON ({problem})") from problem
+    number = manifest.get("format") if isinstance(manifest, dict) else None
+    if number != FORMAT or "shards" not in manifest:
+        raise InputError(
+            str(file), f"not the manifest of token shards of format {FORMAT} (format is {number!r})"
+        )
+    return dict(manifest)
+
+
+def check_size(file: Path, expected: int) -> None:
+    """Refuse a file that is cut off or missing.
+
+    Raises:
+        InputError: it is.
+    """
+    if not file.is_file():
+        raise InputError(str(file), "missing; make the shards again with glmctl tokenize")
+    found = file.stat().st_size
+    if found != expected:
+        raise InputError(
+            str(file),
+            f"damaged: {found} bytes, expected {expected}; make the shards again",
+        )
+
+
+def map_file(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A file as an array that is read when it is looked at."""
+    with file.open("rb") as stream:
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+
+
+def joined(parts: Sequence[Int64Array]) -> Int64Array:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def digest_of(file: Path) -> str:
+    """xxh3-128 of a file."""
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as stream:
+        while block := stream.read(HASH_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""Opens the texts of a recipe: shards where they lie, anything else tokenized into a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from glmctl.core.data.sharding import plan_shards, write_shards
+from glmctl.core.data.shards import TokenStore, is_shard_folder
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.errors import UsageError
+from glmctl.recipe.load import expand_path
+from glmctl.recipe.schema import DataConfig
+
+HELD_OUT = "held-out"
+
+
+class DataSources:
+    """The corpora and the held text of a run.
+
+    Args:
+        config: the `[data]` section.
+        tokenizer: of the run.
+        folder: where text that is tokenized goes, one folder a source; found there, it is not
+            tokenized again.
+        verify: compare the digests of shards that are used in place.
+        note: told what takes a while.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        tokenizer: Tokenizer,
+        folder: Path,
+        *,
+        verify: bool,
+        note: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.verify = verify
+        self.note = note
+
+    def corpora(self) -> list[TokenStore]:
+        """The sources to train on, in the order of the recipe.
+
+        Raises:
+            UsageError: two of them would share a folder.
+            InputError: one is invalid.
+        """
+        names = [corpus.name for corpus in self.config.corpus]
+        for name in names:
+            if names.count(name) > 1 or not re.fullmatch(r"\w[\w.-]*", name) or name == HELD_OUT:
+                raise UsageError(
+                    "data.corpus",
+                    f"the name {name!r} cannot be that of a folder of its own; give each corpus "
+                    f"another name of letters, digits, '.', '_' and '-', and not {HELD_OUT!r}",
+                )
+        return [self.open(c.path, c.name, f"data.corpus {c.name}") for c in self.config.corpus]
+
+    def held_out(self) -> TokenStore:
+        """The text of the probe."""
+        assert self.config.probe is not None
+        return self.open(self.config.probe, HELD_OUT, "data.probe")
+
+    def open(self, path: str, name: str, key: str) -> TokenStore:
+        """Open one source.
+
+        Args:
+            path: as in the recipe.
+            name: folder of its shards, when it is text.
+            key: where the path stands in the recipe.
+        """
+        out = self.folder / name
+        if is_shard_folder(out):
+            return TokenStore.open(out)
+        source = expand_path(path, key)
+        if is_shard_folder(source):
+            store = TokenStore.open(source)
+            store.require_tokenizer(self.tokenizer.fingerprint)
+            if self.verify:
+                store.verify()
+            return store
+        self.note(f"tokenizing {path}")
+        plan = plan_shards([source], self.tokenizer.config)
+        write_shards(plan, out, len(os.sched_getaffinity(0)), advance=lambda _: None)
+        return TokenStore.open(out)

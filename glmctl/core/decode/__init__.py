@@ -1,0 +1,1 @@
+"""Filling blanks and scoring candidates. Imports data, model, objective and tokenizer."""

@@ -1,0 +1,1 @@
+"""The one GLM, configured by `ModelConfig`. Imports checkpoint, recipe and errors."""

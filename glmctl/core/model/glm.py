@@ -1,0 +1,135 @@
+"""The GLM: one class for the family, configured and never subclassed.
+
+A batch is packed: the tokens of all samples stand one after another without padding, and
+`Segments` says where each sample and its Part A end. Training, scoring and decoding all run
+`hidden`; logits are made only for the rows that somebody wants.
+
+Shapes: T tokens of all samples, M wanted rows, R rows of a cache, H hidden, V vocabulary rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glmctl.core.model.attention import Segments, Sight
+from glmctl.core.model.block import Block
+from glmctl.core.model.cache import KeyValueCache
+from glmctl.core.model.heads import summed_cross_entropy
+from glmctl.core.model.init import init_weights
+from glmctl.core.model.position import RelativePositions
+from glmctl.recipe.schema import ModelConfig
+
+
+class GLM(nn.Module):
+    """Autoregressive blank infilling over a Transformer with tied word embeddings.
+
+    Args:
+        config: the `[model]` section, `vocab_rows` filled in.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vocab_rows is not None
+        self.config = config
+        self.dropout = config.dropout
+        width, places = config.hidden_size, config.max_positions
+        self.word_embedding = nn.Embedding(config.vocab_rows, width)
+        self.position_embedding: nn.Embedding | None = None
+        self.span_position_embedding: nn.Embedding | None = None
+        self.relative: RelativePositions | None = None
+        if config.position == "learned_2d":
+            self.position_embedding = nn.Embedding(places + 1, width)
+            self.span_position_embedding = nn.Embedding(places + 1, width)
+        elif config.position == "learned_1d":
+            self.position_embedding = nn.Embedding(places, width)
+        else:
+            self.relative = RelativePositions(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(width, config.norm_eps)
+
+    def init_weights(self, seed: int) -> None:
+        """Draw every weight from the law of the released models."""
+        init_weights(self, self.config.num_layers, seed)
+
+    def embed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        """Word, place in Part A and place in the span, summed: [T] and [2, T] -> [T, H]."""
+        x = self.word_embedding(input_ids)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(position_ids[0])
+        if self.span_position_embedding is not None:
+            x = x + self.span_position_embedding(position_ids[1])
+        return F.dropout(x, self.dropout, self.training)
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        segments: Segments,
+        wanted: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Run all layers over packed samples.
+
+        Args:
+            input_ids: Part A and Part B of each sample, [T].
+            position_ids: place in Part A and place inside the span, [2, T].
+            segments: lengths of the samples and of their Part A.
+            wanted: rows whose result is needed, ascending, [M]; None for all.
+            cache: a fresh one takes the keys and values of sample r into its row r.
+
+        Returns:
+            Hidden states after the final norm, [M, H], or [T, H] without `wanted`.
+        """
+        x = self.embed(input_ids, position_ids)
+        all_rows = Sight(segments, None, x)
+        # The distance scores of a block need the query of the next row, wanted or not.
+        last_rows = None if self.relative is not None else wanted
+        for i, block in enumerate(self.blocks):
+            is_last = i == len(self.blocks) - 1 and last_rows is not None
+            sight = Sight(segments, last_rows, x) if is_last else all_rows
+            layer = None if cache is None else cache.layer(i)
+            x = block(x, sight, last_rows if is_last else None, self.relative, layer)
+        if cache is not None:
+            cache.lengths = list(segments.lengths)
+        if self.relative is not None and wanted is not None:
+            x = x[wanted]
+        return self.final_norm(x)  # type: ignore[no-any-return]
+
+    def step(self, input_ids: Tensor, position_ids: Tensor, cache: KeyValueCache) -> Tensor:
+        """Append one token to every row of the cache: [R] and [2, R] -> [R, H]."""
+        assert self.relative is None, "relative positions have no cache"
+        x = self.embed(input_ids, position_ids)
+        places = cache.next_places()
+        for i, block in enumerate(self.blocks):
+            x = block.step(x, cache.layer(i, places))  # type: ignore[operator]
+        return self.final_norm(x)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of all vocabulary rows in float32 or better, [M, H] -> [M, V]."""
+        scores = F.linear(hidden, self.word_embedding.weight)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        segments: Segments,
+        wanted: Tensor,
+        target_ids: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy at the wanted rows.
+
+        Args:
+            input_ids: [T].
+            position_ids: [2, T].
+            segments: lengths of the samples and of their Part A.
+            wanted: rows that carry a loss, ascending, [M].
+            target_ids: what each of them should predict, [M].
+
+        Returns:
+            The sum, through which gradients flow, and the single losses, which carry none, [M].
+        """
+        hidden = self.hidden(input_ids, position_ids, segments, wanted)
+        return summed_cross_entropy(hidden, self.word_embedding.weight, target_ids)

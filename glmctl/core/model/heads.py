@@ -1,0 +1,72 @@
+"""From hidden states to token losses, without ever holding all logits.
+
+Shapes: M rows, H hidden, V rows of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Logits held at once; a chunk of this size is worth its kernel launches and fits any cache level
+# poorly anyway, so only memory speaks for a smaller one.
+MAX_LOGITS = 1 << 24
+
+
+def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of tied logits against target ids.
+
+    Args:
+        hidden: normed hidden states, [M, H].
+        weight: word embedding, [V, H].
+        targets: ids to predict, [M].
+
+    Returns:
+        The sum of the losses, through which gradients flow, and the single losses [M], which
+        carry none.
+    """
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    total, losses = _SummedCrossEntropy.apply(hidden, weight, targets, dtype)  # type: ignore[no-untyped-call]
+    return total, losses
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """The gradient of a sum is known before backward, so logits are made once, in chunks."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(hidden.device.type, enabled=False):
+            cast_hidden, cast_weight = hidden.to(dtype), weight.to(dtype)
+            exact = torch.promote_types(dtype, torch.float32)
+            needs_grad = any(ctx.needs_input_grad[:2])
+            losses, hidden_grads = [], []
+            weight_grad: Tensor | None = None
+            rows = max(1, MAX_LOGITS // weight.shape[0])
+            for part, target in zip(cast_hidden.split(rows), targets.split(rows), strict=True):
+                log_probs = (part @ cast_weight.T).to(exact).log_softmax(1)  # [rows, V]
+                losses.append(-log_probs.gather(1, target[:, None])[:, 0])
+                if not needs_grad:
+                    continue
+                grad = log_probs.exp_()
+                grad[torch.arange(len(target), device=target.device), target] -= 1
+                logits_grad = grad.to(dtype)
+                hidden_grads.append((logits_grad @ cast_weight).to(hidden.dtype))
+                share = (logits_grad.T @ part).to(weight.dtype)  # [V, H]
+                weight_grad = share if weight_grad is None else weight_grad.add_(share)
+        if needs_grad:
+            ctx.save_for_backward(torch.cat(hidden_grads), weight_grad)
+        token_losses = torch.cat(losses)
+        ctx.mark_non_differentiable(token_losses)
+        return token_losses.sum(), token_losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total_grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return hidden_grad * total_grad, weight_grad * total_grad, None, None

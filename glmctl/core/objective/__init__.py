@@ -1,0 +1,1 @@
+"""From a text to Part A and Part B, and the loss. Imports tokenizer, recipe and errors."""

@@ -1,0 +1,212 @@
+"""From the tokens of samples to the examples of the objective that a recipe describes."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+
+from glmctl.core.objective.blank_infilling import (
+    DOCUMENT,
+    SENTENCE,
+    TOKEN,
+    Blanks,
+    Examples,
+    assemble,
+)
+from glmctl.core.objective.draws import (
+    BoolArray,
+    IntArray,
+    Purpose,
+    UInt64Array,
+    uniform,
+)
+from glmctl.core.objective.noise import noise_flags, position_offsets
+from glmctl.core.objective.released import ReleasedSampler, Row
+from glmctl.core.objective.short import SHORTEST, cut_short
+from glmctl.core.objective.spans import (
+    LengthLaw,
+    document_spans,
+    sentence_spans,
+    shuffled,
+    token_spans,
+)
+from glmctl.core.tokenizer.special import SpecialTokens
+from glmctl.errors import UsageError
+from glmctl.recipe.schema import ObjectiveConfig
+
+SINGLE = DOCUMENT + 1
+"""Among the drawn kinds: token objective, exactly one span."""
+
+
+class Corruption:
+    """Corrupts batches of samples; each sample is one document, ``[CLS] ...``.
+
+    In ``draw_mode = "sample"`` an example is a function of its tokens and its key alone. In
+    ``"batch"`` the first key seeds the released sampler, which may leave samples out.
+    """
+
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        special: SpecialTokens,
+        sentence_ends: BoolArray,
+        max_positions: int,
+    ) -> None:
+        refuse_what_cannot_be_drawn(config, special, max_positions)
+        self.config = config
+        self.special = special
+        self.sentence_ends = sentence_ends
+        self.max_positions = max_positions
+        self.law = LengthLaw(config.mean_span_length, config.max_span_length)
+        sums = np.cumsum(
+            [
+                config.token_weight,
+                config.sentence_weight,
+                config.document_weight,
+                config.single_span_weight,
+            ]
+        )
+        self.shares = sums[:-1] / sums[-1]
+
+    def __call__(self, tokens: IntArray, lengths: IntArray, keys: UInt64Array) -> Examples:
+        """Corrupt a batch.
+
+        Args:
+            tokens: the samples, one after another, [L].
+            lengths: tokens of each sample, none of them 0, [n].
+            keys: what the random numbers of each sample follow from, [n].
+        """
+        tokens = np.asarray(tokens, np.int32)
+        lengths = np.asarray(lengths, np.int64)
+        if self.config.draw_mode == "batch":
+            return self.corrupt_as_released(tokens, lengths, keys)
+        if self.config.short_sequence_probability > 0:
+            is_cut = uniform(keys, Purpose.IS_SHORT) < self.config.short_sequence_probability
+            tokens, lengths, keys = cut_short(
+                tokens, lengths, keys, is_cut, self.sentence_ends, self.max_positions
+            )
+        blanks = self.draw(tokens, lengths, keys)
+        return assemble(tokens, lengths, blanks, self.special, self.config, self.max_positions)
+
+    def draw(self, tokens: IntArray, lengths: IntArray, keys: UInt64Array) -> Blanks:
+        """Decide what to hide in each sample."""
+        config = self.config
+        kind = np.searchsorted(self.shares, uniform(keys, Purpose.OBJECTIVE), side="right")
+        goal = (config.mask_ratio * lengths).astype(np.int64)
+        is_suffix = np.zeros(len(lengths), bool)
+
+        rows = np.flatnonzero((kind == TOKEN) | (kind == SINGLE))
+        goals = np.where(kind[rows] == SINGLE, 1, goal[rows])
+        short_spans = token_spans(lengths[rows], keys[rows], goals, self.law)
+        short_spans[:, 0] = rows[short_spans[:, 0]]
+        parts = [short_spans]
+        if len(rows := np.flatnonzero(kind == SENTENCE)):
+            kept = tokens[np.repeat(kind == SENTENCE, lengths)]
+            spans = sentence_spans(
+                kept, lengths[rows], keys[rows], goal[rows], self.sentence_ends, self.special.eos
+            )
+            spans[:, 0] = rows[spans[:, 0]]
+            parts.append(spans)
+        if len(rows := np.flatnonzero(kind == DOCUMENT)):
+            spans, is_suffix[rows] = document_spans(
+                lengths[rows],
+                keys[rows],
+                config.document_min_ratio,
+                config.document_suffix_probability,
+            )
+            spans[:, 0] = rows[spans[:, 0]]
+            parts.append(spans)
+        spans = np.concatenate(parts)
+        if len(parts) > 1:
+            spans = spans[np.argsort(spans[:, 0], kind="stable")]
+        if config.span_order == "shuffled":
+            spans = spans[shuffled(spans[:, 0], keys, Purpose.SPAN_ORDER)]
+        return Blanks(
+            spans=spans,
+            objective=np.where(kind == SINGLE, TOKEN, kind).astype(np.uint8),
+            is_suffix=is_suffix,
+            position_offsets=self.offsets(lengths, keys, spans, is_suffix),
+            noise=self.noise(lengths, keys, short_spans),
+        )
+
+    def offsets(
+        self, lengths: IntArray, keys: UInt64Array, spans: IntArray, is_suffix: BoolArray
+    ) -> IntArray:
+        """How far the places of each sample are shifted, [n]."""
+        if not self.config.random_position:
+            return np.zeros(len(lengths), np.int64)
+        sample, start, stop = spans.T
+        removed = np.bincount(sample, stop - start - 1, len(lengths)).astype(np.int64)
+        offsets = position_offsets(lengths - removed, keys, self.max_positions)
+        return np.where(is_suffix, 0, offsets)  # as released
+
+    def noise(self, lengths: IntArray, keys: UInt64Array, spans: IntArray) -> BoolArray | None:
+        """Source tokens fed as [dBLOCK], [L]."""
+        config = self.config
+        if config.block_mask_probability == 0 and config.context_mask_ratio == 0:
+            return None
+        return noise_flags(
+            spans, lengths, keys, config.block_mask_probability, config.context_mask_ratio
+        )
+
+    def corrupt_as_released(
+        self, tokens: IntArray, lengths: IntArray, keys: UInt64Array
+    ) -> Examples:
+        """One objective and one generator for the whole batch."""
+        rng = Random(int(keys[0]))
+        rows = [
+            Row(row.tolist(), [1] * len(row)) for row in np.split(tokens, np.cumsum(lengths)[:-1])
+        ]
+        sampler = ReleasedSampler(
+            self.config, self.special, self.sentence_ends, self.max_positions, rng, rng
+        )
+        drawn = sampler.draw(rows)
+        return assemble(
+            drawn.tokens,
+            drawn.lengths,
+            drawn.blanks,
+            self.special,
+            self.config,
+            self.max_positions,
+            drawn.source_loss_mask,
+        )
+
+
+def refuse_what_cannot_be_drawn(
+    config: ObjectiveConfig, special: SpecialTokens, max_positions: int
+) -> None:
+    """Find what a recipe's sections allow one by one but not together."""
+    problems = []
+    noisy = config.block_mask_probability > 0 or config.context_mask_ratio > 0
+    if noisy and special.noise is None:
+        problems.append(
+            "block_mask_probability, context_mask_ratio: the tokenizer has no [dBLOCK]; "
+            "set tokenizer.noise_token = true"
+        )
+    if config.sentinel and not special.sentinel_masks:
+        problems.append(
+            "sentinel: the tokenizer has no sentinels; set tokenizer.num_sentinels to the "
+            "number of spans in a sample"
+        )
+    if config.short_sequence_probability > 0 and max_positions - 1 <= SHORTEST:
+        problems.append(
+            f"short_sequence_probability: pieces have {SHORTEST} tokens or more, which "
+            f"{max_positions} positions do not hold; set it to 0"
+        )
+    only_blanks = {
+        "sentence_weight": config.sentence_weight > 0,
+        "document_weight": config.document_weight > 0,
+        "block_mask_probability, context_mask_ratio": noisy,
+        "sentinel": config.sentinel,
+        "second_position": not config.second_position,
+        "random_position": config.random_position,
+    }
+    if config.kind == "mlm":
+        problems += [
+            f"{key}: means nothing to kind 'mlm'; leave it out"
+            for key, is_set in only_blanks.items()
+            if is_set
+        ]
+    if problems:
+        raise UsageError("[objective]", *problems)

@@ -1,0 +1,88 @@
+"""Random numbers that belong to a sample, not to whoever draws them.
+
+Number k of a sample is a hash of (seed, epoch, index, k), so ranks, workers, batch sizes and
+resumes cannot change it, and the numbers of a whole batch are made at once.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+UInt64Array: TypeAlias = npt.NDArray[np.uint64]
+
+STEP = np.uint64(0x9E3779B97F4A7C15)  # splitmix64: the golden ratio in 64 bits, odd
+
+
+class Purpose(IntEnum):
+    """What a number decides; each purpose has 2**32 numbers of its own."""
+
+    OBJECTIVE = 0
+    LENGTH = 1
+    LENGTH_ORDER = 2
+    PLACE = 3
+    SPAN_ORDER = 4
+    SENTENCE_ORDER = 5
+    IS_SUFFIX = 6
+    POSITION_OFFSET = 7
+    HIDDEN_NOISE = 8
+    CONTEXT_NOISE = 9
+    IS_SHORT = 10
+    SHORT_SEQUENCE = 11
+    PIECE = 12
+    TOKEN = 12  # drawn to fill a blank
+
+
+def mix(values: UInt64Array) -> UInt64Array:
+    """Spread every bit of the input over the output, as splitmix64 ends (works in place)."""
+    values ^= values >> np.uint64(30)
+    values *= np.uint64(0xBF58476D1CE4E5B9)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(0x94D049BB133111EB)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+def sample_keys(seed: int, epoch: int, index: int | IntArray | UInt64Array) -> UInt64Array:
+    """The key of each sample, from which all of its numbers follow, [n].
+
+    Args:
+        seed: of the run.
+        epoch: pass over the data.
+        index: one sample, or an array of them.
+    """
+    keys = np.zeros(np.size(index), np.uint64)
+    for part in (seed, epoch, index):
+        keys = mix((keys + np.asarray(part).astype(np.uint64)) * STEP + STEP)
+    return keys
+
+
+def bits(keys: UInt64Array, purpose: Purpose, counter: int | IntArray = 0) -> UInt64Array:
+    """64 random bits for each key.
+
+    Args:
+        keys: keys of samples.
+        purpose: what the numbers decide.
+        counter: which number of that purpose, one for each key.
+    """
+    number = np.atleast_1d(counter).astype(np.uint64)
+    return mix(keys + (number + np.uint64((purpose << 32) + 1)) * STEP)
+
+
+def uniform(keys: UInt64Array, purpose: Purpose, counter: int | IntArray = 0) -> FloatArray:
+    """A number in [0, 1) for each key; arguments as for ``bits``."""
+    return (bits(keys, purpose, counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def below(
+    limits: IntArray, keys: UInt64Array, purpose: Purpose, counter: int | IntArray = 0
+) -> IntArray:
+    """A whole number in [0, limit) for each key."""
+    return (uniform(keys, purpose, counter) * limits).astype(np.int64)

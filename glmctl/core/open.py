@@ -1,0 +1,347 @@
+"""Opens a model in any supported format: `load()` gives a `Glm`, the model with its tokenizer.
+
+Shapes: B rows, S tokens of a row (Part A, Part B, padding), T packed tokens, V vocabulary rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from glmctl.core.checkpoint.find import Found, find
+from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, insert, make_prompt
+from glmctl.core.decode.layout import derive_layout
+from glmctl.core.decode.score import fill_with_choices, score_choices
+from glmctl.core.model.attention import Segments
+from glmctl.core.model.glm import GLM
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.schema import DecodeConfig, ModelConfig
+
+GREEDY = DecodeConfig()
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Glm:
+    """A model that is ready to use."""
+
+    config: ModelConfig
+    module: GLM
+    tokenizer: Tokenizer | None  # None: its folder holds none
+    source: str
+    license: str | None = None
+
+    def logits(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None = None,
+        part_a_length: Tensor | None = None,
+    ) -> Tensor:
+        """Scores of every vocabulary row after every token, in float32 or better.
+
+        Args:
+            input_ids: Part A and Part B of each row, padded at the end, [B, S].
+            position_ids: place in Part A and place in the span, [B, 2, S] ([B, S] for a model
+                with one place); left out: derived from the ids, spans in the order of the blanks.
+            part_a_length: tokens of Part A, [B]; left out: up to the first sop.
+
+        Returns:
+            [B, S, V].
+        """
+        places, lengths = self._layout(input_ids, position_ids, part_a_length)
+        num_rows, length = input_ids.shape
+        segments = Segments((length,) * num_rows, tuple(lengths))
+        hidden = self.module.hidden(input_ids.flatten(), places.flatten(1), segments)
+        return self.module.logits(hidden).view(num_rows, length, -1)
+
+    def loss(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor | None,
+        part_a_length: Tensor | None,
+        target_ids: Tensor,
+        loss_mask: Tensor,
+    ) -> Tensor:
+        """Mean cross-entropy over the targets of all rows, by the path that training uses.
+
+        Args:
+            input_ids: [B, S].
+            position_ids: as for `logits`.
+            part_a_length: as for `logits`.
+            target_ids: what each token should predict, [B, S].
+            loss_mask: 1 where that counts, else 0, [B, S].
+
+        Raises:
+            InputError: no token counts.
+        """
+        places, part_a = self._layout(input_ids, position_ids, part_a_length)
+        counts = loss_mask.bool()
+        column = torch.arange(1, input_ids.shape[1] + 1, device=counts.device)
+        last_target = (counts * column).amax(1).tolist()
+        # Nothing sees what lies behind the last target, except that Part A sees all of itself.
+        lengths = [max(n, a) if n else 0 for n, a in zip(last_target, part_a, strict=True)]
+        kept = column <= column.new_tensor(lengths)[:, None]  # [B, S]
+        wanted = counts[kept].nonzero()[:, 0]
+        if not len(wanted):
+            raise InputError("loss_mask", "is 0 everywhere; a loss needs a target")
+        segments = Segments(
+            tuple(n for n in lengths if n),
+            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
+        )
+        targets = target_ids[kept][wanted].long()
+        total, _ = self.module.loss(
+            input_ids[kept], places[:, kept], segments, wanted, targets
+        )  # [T], [2, T]
+        return total / len(wanted)
+
+    def infill(
+        self,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = GREEDY.max_new_tokens,
+        temperature: float = GREEDY.temperature,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = GREEDY.seed,
+        choices: Sequence[str] | None = None,
+        batch_size: int = 16,
+    ) -> list[Infilling]:
+        """Fill every blank of every text, the blanks of a text from left to right.
+
+        Args:
+            texts: each with at least one [MASK], [sMASK] or [gMASK].
+            max_new_tokens: most tokens of one blank.
+            temperature: 0 takes the best token, more draws.
+            top_k: draw among this many best tokens.
+            top_p: draw among the fewest best tokens that reach this probability.
+            seed: of the draws; those of a text depend on its place in `texts` only.
+            choices: fill each blank with the best of these instead.
+            batch_size: texts in the memory at once; changes no result.
+
+        Raises:
+            InputError: a text has no blank or is longer than the model.
+        """
+        config = DecodeConfig(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+        prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        results: list[Infilling] = []
+        for start in range(0, len(prompts), batch_size):
+            batch = prompts[start : start + batch_size]
+            numbers = range(start + 1, start + 1 + len(batch))
+            results += self.fill(batch, numbers, config, choices)
+        return results
+
+    def prompt(self, text: str, place: str) -> Prompt:
+        """Lay one text out for `fill`; errors name the place."""
+        return make_prompt(text, self.text_tokenizer(), self.config.max_positions, place)
+
+    def fill(
+        self,
+        prompts: Sequence[Prompt],
+        numbers: Sequence[int],
+        config: DecodeConfig,
+        choices: Sequence[str] | None,
+    ) -> list[Infilling]:
+        """Fill one batch; `numbers` are the places of the texts in their stream."""
+        tokenizer = self.text_tokenizer()
+        with evaluating(self.module):
+            if choices is not None:
+                fills = fill_with_choices(self.module, prompts, tokenizer, choices)
+            else:
+                fills = fill_blanks(
+                    self.module, prompts, tokenizer.special, tokenizer.size, config, numbers
+                )
+        return [
+            insert(prompt, fill, tokenizer) for prompt, fill in zip(prompts, fills, strict=True)
+        ]
+
+    def score(
+        self,
+        texts: Sequence[str],
+        choices: Sequence[Sequence[str]],
+        include_end: bool = False,
+    ) -> list[list[float]]:
+        """Sum of the log-probabilities of each choice's tokens in the blank of its text.
+
+        Args:
+            texts: each with exactly one blank.
+            choices: for each text what could stand there, exactly as it would be written.
+            include_end: count the end token after the choice as well.
+
+        Raises:
+            InputError: a text has no blank or several, or a choice has no token.
+        """
+        if len(texts) != len(choices):
+            raise InputError(
+                "choices", f"{len(choices)} lists for {len(texts)} texts; give one each"
+            )
+        prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        with evaluating(self.module):
+            return score_choices(
+                self.module, prompts, self.text_tokenizer(), choices, include_end=include_end
+            )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a model folder: safetensors, config.toml, the tokenizer's files, manifest.json."""
+        return write_model_folder(
+            Path(folder),
+            self.module.state_dict(),
+            self.config,
+            self.tokenizer,
+            provenance={"source": self.source},
+            license=self.license,
+        )
+
+    def text_tokenizer(self) -> Tokenizer:
+        """The tokenizer, when this model can work on blanks in text.
+
+        Raises:
+            InputError: it cannot.
+        """
+        if self.config.position != "learned_2d":
+            raise InputError(
+                self.source,
+                f"its positions are '{self.config.position}'; blanks need 'learned_2d', a place "
+                "in the text and one in the span",
+            )
+        if self.tokenizer is None:
+            raise InputError(
+                self.source,
+                "has no tokenizer, so text cannot be read; use logits() and loss() on ids, or a "
+                "model folder with a tokenizer",
+            )
+        return self.tokenizer
+
+    def _layout(
+        self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None
+    ) -> tuple[Tensor, list[int]]:
+        """Places [2, B, S] and lengths of Part A, derived from the ids where they are left out."""
+        has_spans = self.config.position == "learned_2d"
+        if position_ids is None and has_spans:
+            derived, lengths = derive_layout(input_ids, self.text_tokenizer().special)
+            position_ids = derived
+        elif position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)
+            position_ids = position_ids.expand_as(input_ids)
+        elif part_a_length is None and has_spans:
+            in_span = position_ids[:, 1] > 0
+            lengths = torch.where(
+                in_span.any(1), in_span.int().argmax(1), in_span.shape[1]
+            ).tolist()
+        if part_a_length is not None:
+            lengths = part_a_length.tolist()
+        elif not has_spans:
+            raise InputError(
+                "part_a_length", "cannot be derived for a model without span positions; give it"
+            )
+        if position_ids.dim() == 2:
+            position_ids = torch.stack([position_ids, torch.zeros_like(position_ids)], 1)
+        return position_ids.transpose(0, 1), lengths
+
+
+@contextmanager
+def evaluating(module: GLM) -> Iterator[None]:
+    """Without dropout and without gradients; afterwards as before."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def load(
+    path_or_name: str | Path,
+    model: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+) -> Glm:
+    """Open a model; nothing in it is unpickled.
+
+    Args:
+        path_or_name: a model folder, a run folder or one of its checkpoints, a checkpoint of the
+            original GLM code (a folder or a `.pt` file), or the built-in name glmctl-default.
+        model: a recipe or `config.json` with the sizes, for formats that do not hold their own.
+        device: cpu or cuda.
+        dtype: float32, float64, bfloat16 or float16; left out: as stored.
+
+    Raises:
+        InputError: there is no model, it is damaged, or it does not fit `model`.
+        MachineError: there is no such device.
+    """
+    found = find(path_or_name, model)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise MachineError(f"device {device}", "this machine has no usable GPU; use cpu")
+    module = build(found, str(path_or_name))
+    module.to(device=device, dtype=None if dtype is None else dtype_named(dtype))
+    return Glm(found.config, module.eval(), found.tokenizer, str(path_or_name), found.license)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The floating-point type of this name."""
+    if name not in DTYPES:
+        raise UsageError("dtype", f"'{name}' is not known; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class WithoutInit(TorchFunctionMode):
+    """Leaves new weights undrawn: drawing them on the meta device loads torch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+def build(found: Found, place: str) -> GLM:
+    """Give a model the tensors, which must be exactly those that it needs.
+
+    Raises:
+        InputError: naming every tensor that is missing, unknown or of another shape, or a
+            tokenizer that knows more tokens than the model.
+    """
+    with torch.device("meta"), WithoutInit():
+        module = GLM(found.config)
+    needed = {name: parameter.shape for name, parameter in module.named_parameters()}
+    problems = [f"tensor {name} is missing" for name in needed if name not in found.tensors]
+    problems += [f"tensor {name} is unknown" for name in found.tensors if name not in needed]
+    problems += [
+        f"tensor {name} is {tuple(found.tensors[name].shape)}, the model needs {tuple(shape)}"
+        for name, shape in needed.items()
+        if name in found.tensors and found.tensors[name].shape != shape
+    ]
+    if found.tokenizer is not None and found.tokenizer.size > module.word_embedding.num_embeddings:
+        problems.append(
+            f"the tokenizer has {found.tokenizer.size:,} ids and the model "
+            f"{module.word_embedding.num_embeddings:,} rows; use the tokenizer it was trained with"
+        )
+    if problems:
+        raise InputError(place, *problems)
+    module.load_state_dict(found.tensors, assign=True)
+    return module

@@ -1,0 +1,249 @@
+"""Text to ids and back: one tokenizer over any vocabulary and any layout of special tokens.
+
+The text is cut at the strings of the special tokens first; what lies between goes to the
+vocabulary. A blank swallows the whitespace to its left, as in the released tokenizers; in the
+layout ``glmctl`` it swallows one space only, the one that the hidden word brings back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from glmctl.core.tokenizer.special import MASKS, SpecialTokens
+from glmctl.errors import InputError
+from glmctl.recipe.schema import TokenizerConfig
+
+IntArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+
+SENTENCE_ENDS = re.compile("[.?!;:\n\u3002\uff1f\uff01\uff1b\u2026]")
+"""Marks that end a sentence, English and Chinese."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token and the characters of the text that it covers."""
+
+    id: int
+    text: str
+    start: int
+    stop: int
+
+
+class Vocabulary(Protocol):
+    """What the libraries do: tokens without any special meaning."""
+
+    files: tuple[Path, ...]
+    """What defines the vocabulary; the first one is what a tokenizer section names."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether decoding gives back every text, to the byte."""
+        ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_batch(self, texts: Sequence[str]) -> list[IntArray]: ...
+
+    def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """Id, start and stop of every token of the text, in characters."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def join(self, parts: Sequence[str]) -> str:
+        """Put decoded runs and the texts of special tokens together."""
+        ...
+
+    def token(self, token_id: int) -> str:
+        """The token as the vocabulary spells it."""
+        ...
+
+
+class Tokenizer:
+    """A vocabulary with the special tokens of a GLM; ids run from 0 to size - 1."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        special: SpecialTokens,
+        size: int,
+        config: TokenizerConfig,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.special = special
+        self.size = size
+        self.config = config
+        self.is_lossless = vocabulary.is_lossless and config.special == "glmctl"
+        self._texts = {token_id: text for text, token_id in special.strings.items()}
+        self._is_ours = config.special == "glmctl"
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Ids of a text.
+
+        Args:
+            text: anything; of nothing but whitespace comes no token, but in layout ``glmctl``.
+            special: False: "[MASK]" and its like in the text are ordinary characters.
+        """
+        if self._is_dropped(text):
+            return []
+        if not special:
+            return self.vocabulary.encode(text)
+        ids: list[int] = []
+        for part, _, token_id in self._split(text):
+            ids += self.vocabulary.encode(part) if token_id is None else [token_id]
+        return ids
+
+    def encode_batch(self, texts: Sequence[str], *, special: bool = True) -> list[IntArray]:
+        """Ids of many texts; as :meth:`encode`, but fast."""
+        if not special and self._is_ours:
+            return self.vocabulary.encode_batch(texts)
+        is_plain = [
+            not (self._is_dropped(text) or (special and self._pattern.search(text)))
+            for text in texts
+        ]
+        plain = [text for text, plain in zip(texts, is_plain, strict=True) if plain]
+        rows = iter(self.vocabulary.encode_batch(plain))
+        return [
+            next(rows) if plain else np.array(self.encode(text, special=special), np.int32)
+            for text, plain in zip(texts, is_plain, strict=True)
+        ]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens are shown as their strings.
+
+        Raises:
+            InputError: an id is not in the vocabulary.
+        """
+        for token_id in ids:
+            self._check(token_id)
+        parts = []
+        for is_special, run in groupby(ids, key=self._is_special):
+            if is_special:
+                parts += [self._texts.get(token_id, "") for token_id in run]
+            else:
+                parts.append(self.vocabulary.decode([*run]))
+        return self.vocabulary.join(parts)
+
+    def pieces(self, text: str, *, special: bool = True) -> list[Piece]:
+        """Tokens of a text with the characters that each one covers.
+
+        Tokens that share a character all cover the whole of it.
+        """
+        if self._is_dropped(text):
+            return []
+        pieces = []
+        parts = self._split(text) if special else [(text, 0, None)]
+        for part, start, token_id in parts:
+            if token_id is not None:
+                pieces.append(Piece(token_id, part, start, start + len(part)))
+                continue
+            for piece_id, first, last in self.vocabulary.offsets(part):
+                token = self.vocabulary.token(piece_id)
+                pieces.append(Piece(piece_id, token, start + first, start + last))
+        return pieces
+
+    def token_text(self, token_id: int) -> str:
+        """A token as the vocabulary spells it, or the string of a special token."""
+        self._check(token_id)
+        if self._is_special(token_id):
+            return self._texts.get(token_id, "")
+        return self.vocabulary.token(token_id)
+
+    def sentence_ends(self) -> BoolArray:
+        """Which tokens hold a mark that ends a sentence, [size]; computed once."""
+        return self._sentence_ends
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for tokenizers that give the same ids; of the vocabulary and the layout."""
+        config = self.config
+        layout = f"{config.kind} {config.special} {config.noise_token} {config.num_sentinels}"
+        if config.kind == "wordpiece":
+            layout += f" {config.lowercase}"
+        digest = xxhash.xxh3_128(layout.encode())
+        for file in self.vocabulary.files:
+            digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> TokenizerConfig:
+        """Copy the vocabulary into a model folder.
+
+        Returns:
+            The tokenizer section for that folder; its path is relative to it.
+        """
+        for file in self.vocabulary.files:
+            (folder / file.name).write_bytes(file.read_bytes())
+        return self.config.model_copy(update={"path": self.vocabulary.files[0].name})
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        longest_first = sorted(self.special.strings, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)))
+
+    @cached_property
+    def _sentence_ends(self) -> BoolArray:
+        ends = np.zeros(self.size, np.bool_)  # [size]
+        for token_id in range(self.vocabulary.size):
+            if token_id not in self._texts:
+                text = self.vocabulary.decode([token_id])
+                ends[token_id] = SENTENCE_ENDS.search(text) is not None
+        return ends
+
+    def _is_special(self, token_id: int) -> bool:
+        return token_id in self._texts or token_id >= self.vocabulary.size
+
+    def _is_dropped(self, text: str) -> bool:
+        return not self._is_ours and (not text or text.isspace())
+
+    def _check(self, token_id: int) -> None:
+        if not 0 <= token_id < self.size:
+            raise InputError(
+                f"id {token_id}", f"not in the vocabulary, whose ids are 0 to {self.size - 1}"
+            )
+
+    def _split(self, text: str) -> Iterator[tuple[str, int, int | None]]:
+        """Parts of a text: the part, its place, and its id when it is a special token."""
+        cursor = 0
+        for match in self._pattern.finditer(text):
+            part = text[cursor : match.start()]
+            if match[0] in MASKS:
+                part = part.removesuffix(" ") if self._is_ours else part.rstrip()
+            if part:
+                yield part, cursor, None
+            yield match[0], match.start(), self.special.strings[match[0]]
+            cursor = match.end()
+        if cursor < len(text):
+            yield text[cursor:], cursor, None
+
+
+def byte_offsets(
+    text: str, ids: Sequence[int], tokens: Sequence[bytes]
+) -> list[tuple[int, int, int]]:
+    """Characters that each token covers, for vocabularies whose tokens are bytes of the text.
+
+    Args:
+        text: what was encoded.
+        ids: its tokens.
+        tokens: the bytes of every token of the vocabulary.
+    """
+    data = np.frombuffer(text.encode(), np.uint8)
+    character = np.cumsum((data & 0xC0) != 0x80) - 1  # a byte 10xxxxxx continues a character
+    lengths = np.array([len(tokens[token_id]) for token_id in ids], np.int64)
+    stops = np.cumsum(lengths)
+    firsts = character[stops - lengths].tolist()
+    lasts = (character[stops - 1] + 1).tolist()
+    return [*zip(ids, firsts, lasts, strict=True)]

@@ -1,0 +1,177 @@
+"""From the tokenizer section of a recipe, or from a name on a command line, to a tokenizer."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
+from glmctl.core.tokenizer.bpe import ByteBpeVocabulary, read_byte_bpe
+from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
+from glmctl.core.tokenizer.special import place_special_tokens
+from glmctl.core.tokenizer.wordpiece import WordPieceVocabulary, read_wordpiece
+from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.schema import TokenizerConfig
+
+Kind = Literal["wordpiece", "byte_bpe", "sentencepiece"]
+Layout = Literal["glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b"]
+
+DEFAULT = "glmctl-default"
+ASSETS = Path(__file__).parents[2] / "assets"
+FILES: dict[Kind, str] = {
+    "wordpiece": "vocab.txt",
+    "byte_bpe": "vocab.json",
+    "sentencepiece": "*.model",
+}
+MERGES = "merges.txt"
+REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model"]
+
+
+def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Tokenizer:
+    """Open the tokenizer that a section describes.
+
+    Args:
+        config: the section.
+        folder: where a relative path starts; the current folder unless given.
+
+    Raises:
+        InputError: no such vocabulary, or it is damaged.
+        UsageError: the layout does not fit the vocabulary.
+        MachineError: the vocabulary must be fetched and the network is not allowed.
+    """
+    file = vocabulary_file(resolve(config.path, folder), config.kind)
+    vocabulary: Vocabulary
+    if config.kind == "sentencepiece":
+        vocabulary = model = load_sentencepiece(file)
+        special, size = place_special_tokens(config, {}, model.size, model.unk)
+    elif config.kind == "wordpiece":
+        tokens = read_wordpiece(file)
+        ids = {token: token_id for token_id, token in enumerate(tokens)}
+        special, size = place_special_tokens(config, ids, len(tokens), None)
+        vocabulary = WordPieceVocabulary(file, tokens, lowercase=config.lowercase)
+    else:
+        ids = read_byte_bpe(file)
+        special, size = place_special_tokens(config, ids, len(ids), None)
+        merges = file.with_name(MERGES)
+        if not merges.is_file():
+            raise InputError(
+                str(file),
+                f"its {MERGES} is missing; put {file.name} and {MERGES} into one folder "
+                "(RoBERTa has the merges of GPT-2)",
+            )
+        vocabulary = ByteBpeVocabulary((file, merges), ids, merges)
+    return Tokenizer(vocabulary, special, size, config)
+
+
+def find_tokenizer(
+    name: str = DEFAULT, *, kind: Kind | None = None, special: Layout | None = None
+) -> Tokenizer:
+    """Open the tokenizer that a command line names, and find out what is not said.
+
+    Args:
+        name: a built-in name, a vocabulary file, its folder, a model folder or hf:NAME.
+        kind: the algorithm; seen from the file unless given.
+        special: the layout; the usual one of the kind unless given.
+    """
+    place = resolve(name, None)
+    section = place / "config.toml"
+    if kind is None and special is None and section.is_file():
+        values = tomllib.loads(section.read_text(encoding="utf-8"))
+        if "tokenizer" in values:
+            return load_tokenizer(TokenizerConfig.model_validate(values["tokenizer"]), place)
+    kind = kind or kind_of(place)
+    if special is None:
+        special = usual_layout(vocabulary_file(place, kind), kind)
+    return load_tokenizer(TokenizerConfig(kind=kind, path=name, special=special))
+
+
+def usual_layout(file: Path, kind: Kind) -> Layout:
+    """The layout that goes with a vocabulary when nobody says."""
+    if kind != "sentencepiece":
+        return "glm-english"
+    if load_sentencepiece(file).is_lossless:
+        return "glmctl"
+    raise UsageError(
+        "--special",
+        f"{file} can have one of two layouts; add --special glm-chinese or glm-chinese-10b "
+        "([gMASK] and <|endofpiece|> share an id in the second)",
+    )
+
+
+def kind_of(place: Path) -> Kind:
+    """The kind of vocabulary that a file or a folder holds."""
+    if place.is_dir():
+        kinds = [kind for kind, pattern in FILES.items() if [*place.glob(pattern)]]
+    else:
+        kinds = [kind for kind, pattern in FILES.items() if place.match(f"*{Path(pattern).suffix}")]
+    if len(kinds) == 1:
+        return kinds[0]
+    if not place.exists():
+        raise unknown(place)
+    found = "the vocabularies of several kinds" if kinds else "no vocabulary"
+    raise InputError(str(place), f"holds {found}; name one file, or add --kind")
+
+
+def vocabulary_file(place: Path, kind: Kind) -> Path:
+    """The file of a vocabulary, given itself or its folder."""
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise unknown(place)
+    found = sorted(place.glob(FILES[kind]))
+    if len(found) != 1:
+        raise InputError(
+            str(place), f"holds {len(found)} files {FILES[kind]}; a {kind} vocabulary is one"
+        )
+    return found[0]
+
+
+def unknown(place: Path) -> InputError:
+    return InputError(
+        str(place),
+        f"no such tokenizer; name a file, a folder, hf:NAME, or the built-in {DEFAULT}",
+    )
+
+
+def resolve(name: str, folder: Path | None) -> Path:
+    """The place on this machine that a tokenizer's name means."""
+    if name == DEFAULT:
+        return ASSETS / f"{DEFAULT}.model"
+    if name.startswith("hf:"):
+        return fetch(name)
+    return Path(folder or "", name).expanduser()
+
+
+def fetch(name: str) -> Path:
+    """The folder of a vocabulary of the hub, fetched unless it is here already.
+
+    Raises:
+        MachineError: the network is forbidden or does not answer.
+    """
+    repository, _, revision = name.removeprefix("hf:").partition("@")
+    is_offline = any(
+        os.environ.get(variable, "").lower() not in ("", "0", "false")
+        for variable in ("GLMCTL_OFFLINE", "HF_HUB_OFFLINE")
+    )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repository,
+            revision=revision or None,
+            allow_patterns=REMOTE_FILES,
+            local_files_only=is_offline,
+        )
+    except LocalEntryNotFoundError as problem:
+        reason = "the network is switched off" if is_offline else "the hub does not answer"
+        raise MachineError(
+            name,
+            f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "
+            "there is a network, or name a file of your own",
+        ) from problem
+    except (HfHubHTTPError, ValueError) as problem:
+        raise InputError(name, f"cannot be fetched: {str(problem).splitlines()[0]}") from problem
+    return Path(folder)

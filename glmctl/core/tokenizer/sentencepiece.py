@@ -1,0 +1,211 @@
+"""SentencePiece vocabularies: the released Chinese one, and our own, which lose nothing.
+
+Our own are trained without normalisation, dummy prefix or whitespace removal, and with byte
+fallback. SentencePiece still writes a space as U+2581 and so would turn a U+2581 of the text into
+a space: that one character is always spelled in bytes here.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import sentencepiece
+
+from glmctl.core.tokenizer.base import IntArray, byte_offsets
+from glmctl.errors import InputError
+
+SPACE = "\u2581"
+CHUNK = 1024
+"""Characters of a training sentence; the trainer skips what is longer than 4192 bytes."""
+UNTRAINABLE = re.compile("[\0\t\u2047\u2581]")
+"""The trainer drops a sentence with one of these; their bytes are tokens of every vocabulary."""
+
+
+class SentencePieceVocabulary:
+    """Any SentencePiece model, as the library reads it."""
+
+    is_lossless = False
+
+    def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
+        self.files: tuple[Path, ...] = (file,)
+        self.processor = processor
+        self.size = processor.piece_size()
+        self.unk = processor.unk_id()
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.encode(text)
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
+        rows: list[IntArray] = self.processor.encode([*texts], return_type="numpy", num_threads=1)
+        return rows
+
+    def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        found = self.processor.encode(text, return_type="offset_mapping")
+        return [
+            (token_id, start, stop)
+            for token_id, (start, stop) in zip(found["ids"], found["offsets"], strict=True)
+        ]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self.processor.decode([*ids])
+        return text
+
+    def join(self, parts: Sequence[str]) -> str:
+        return "".join(parts)
+
+    def token(self, token_id: int) -> str:
+        return self.processor.id_to_piece(token_id)
+
+
+class LosslessVocabulary(SentencePieceVocabulary):
+    """A model whose tokens are bytes of the text, nothing more and nothing less."""
+
+    is_lossless = True
+
+    def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
+        super().__init__(file, processor)
+        self.tokens = [self._bytes_of(token_id) for token_id in range(self.size)]
+        self._space_ids = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
+
+    def encode(self, text: str) -> list[int]:
+        if SPACE not in text:
+            return super().encode(text)
+        first, *others = text.split(SPACE)
+        ids = super().encode(first)
+        for part in others:
+            ids += self._space_ids + super().encode(part)
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
+        rows = super().encode_batch(texts)
+        for row, text in enumerate(texts):
+            if SPACE in text:
+                rows[row] = np.array(self.encode(text), np.int32)
+        return rows
+
+    def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        return byte_offsets(text, self.encode(text), self.tokens)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
+
+    def _bytes_of(self, token_id: int) -> bytes:
+        piece = self.processor.id_to_piece(token_id)
+        if self.processor.is_byte(token_id):
+            return bytes([int(piece[3:-1], 16)])
+        return piece.replace(SPACE, " ").encode()
+
+
+def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
+    """Open a SentencePiece model.
+
+    Raises:
+        InputError: the file is not one.
+    """
+    proto = file.read_bytes()
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(proto)
+    except RuntimeError as problem:
+        raise InputError(str(file), f"not a SentencePiece model ({problem})") from problem
+    if keeps_everything(proto, processor):
+        return LosslessVocabulary(file, processor)
+    return SentencePieceVocabulary(file, processor)
+
+
+def keeps_everything(proto: bytes, processor: sentencepiece.SentencePieceProcessor) -> bool:
+    """Whether the model normalises nothing and has a token for every byte."""
+    spec: dict[int, int | bytes] = {3: 1, 4: 1, 5: 1}  # proto defaults: prefix, strip, escape
+    for field, value in proto_fields(proto):
+        if field == 3 and isinstance(value, bytes):  # ModelProto.normalizer_spec
+            spec |= dict(proto_fields(value))
+    has_charsmap = bool(spec.get(2))
+    num_bytes = sum(map(processor.is_byte, range(processor.piece_size())))
+    return not (has_charsmap or spec[3] or spec[4]) and bool(spec[5]) and num_bytes == 256
+
+
+def proto_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Top-level fields of a protobuf message: number, and integer or raw bytes."""
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    while place < len(data):
+        key = varint()
+        match key & 7:
+            case 0:
+                yield key >> 3, varint()
+                continue
+            case 2:
+                length = varint()
+            case 1:
+                length = 8
+            case _:
+                length = 4
+        yield key >> 3, data[place : place + length]
+        place += length
+
+
+def train_sentencepiece(
+    documents: Iterable[str], vocab_size: int, model_type: Literal["unigram", "bpe"]
+) -> bytes:
+    """Learn a vocabulary that loses nothing.
+
+    Returns:
+        The model, as SentencePiece stores it; the same for the same documents.
+
+    Raises:
+        InputError: the text holds too few, or too many, different pieces for the size.
+    """
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(0)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=sentences(documents),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            byte_fallback=True,
+            split_digits=True,
+            character_coverage=0.9995,
+            input_sentence_size=4_000_000,
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as problem:
+        reason = str(problem).rpartition("]")[2].partition(" Increase vocab_size")[0].strip()
+        reason = reason or "there is no text to learn from"
+        raise InputError("--vocab-size", f"{vocab_size} cannot be met: {reason}") from problem
+    return model.getvalue()
+
+
+def sentences(documents: Iterable[str]) -> Iterator[str]:
+    """Cut documents into what the trainer accepts; nothing but five characters is left out."""
+    for document in documents:
+        for line in document.split("\n"):
+            for part in UNTRAINABLE.split(line):
+                for start in range(0, len(part), CHUNK):
+                    yield part[start : start + CHUNK]

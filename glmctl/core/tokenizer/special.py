@@ -1,0 +1,172 @@
+"""The special tokens of a GLM and the ids that each layout gives them.
+
+A layout is a rule over a base vocabulary. ``glm-english`` and ``glm-english-task`` reuse what the
+vocabulary has ([CLS], <mask>, ...) and append the rest; ``glm-chinese``, ``glm-chinese-10b`` and
+``glmctl`` append everything. In ``glm-chinese-10b``, [gMASK] has the id of <|endofpiece|>: the
+released model was trained that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.schema import TokenizerConfig
+
+EOS = "<|endoftext|>"
+SOP = "<|startofpiece|>"
+EOP = "<|endofpiece|>"
+NOISE = "[dBLOCK]"
+MASKS = ("[MASK]", "[gMASK]", "[sMASK]")
+
+LAYOUTS = {
+    "wordpiece": ("glm-english", "glm-english-task"),
+    "byte_bpe": ("glm-english", "glm-english-task"),
+    "sentencepiece": ("glmctl", "glm-chinese", "glm-chinese-10b"),
+}
+
+SPELLINGS = {
+    "[CLS]": ("[CLS]", "<s>"),
+    "[MASK]": ("[MASK]", "<mask>"),
+    "[SEP]": ("[SEP]", "</s>"),
+    "[UNK]": ("[UNK]", "<unk>"),
+}
+"""How base vocabularies spell what the English layouts reuse, in the order of appending."""
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids of the special tokens; ``eos`` ends a document and is the padding too."""
+
+    pad: int
+    eos: int
+    sep: int
+    cls: int
+    mask: int
+    unk: int
+    sop: int
+    eop: int
+    smask: int | None
+    """Sentence blank; None in layouts without task masks."""
+    gmask: int | None
+    """Document blank; None in layouts without task masks."""
+    noise: int | None
+    """[dBLOCK]; None unless the tokenizer section asks for it."""
+    sentinel_masks: tuple[int, ...]
+    sentinel_starts: tuple[int, ...]
+    strings: Mapping[str, int]
+    """Text of each token; where two share an id, the last one is how the id is printed."""
+
+    def mask_for(self, objective: str) -> int:
+        """The blank of an objective: token, sentence or document."""
+        task_masks = {"token": None, "sentence": self.smask, "document": self.gmask}
+        task_mask = task_masks[objective]
+        return self.mask if task_mask is None else task_mask
+
+
+def place_special_tokens(
+    config: TokenizerConfig, vocabulary: Mapping[str, int], size: int, unk: int | None
+) -> tuple[SpecialTokens, int]:
+    """Apply the layout of a tokenizer section.
+
+    Args:
+        config: names the layout.
+        vocabulary: tokens of the base vocabulary; read by the English layouts only.
+        size: of the base vocabulary.
+        unk: the unknown token of a SentencePiece vocabulary.
+
+    Returns:
+        The special tokens, and the size of the vocabulary with them.
+
+    Raises:
+        UsageError: the layout does not fit the kind of vocabulary.
+        InputError: the vocabulary lacks a token that the layout needs.
+    """
+    if config.special not in LAYOUTS[config.kind]:
+        raise UsageError(
+            "tokenizer.special",
+            f"layout {config.special!r} does not fit kind {config.kind!r}; "
+            f"choose {' or '.join(LAYOUTS[config.kind])}",
+        )
+    if config.special == "glmctl":
+        assert unk is not None
+        strings, next_id = own_strings(size, unk)
+    elif config.kind == "sentencepiece":
+        strings, next_id = chinese_strings(size, is_fixed=config.special == "glm-chinese")
+    else:
+        strings, next_id = english_strings(config, vocabulary, size)
+    if config.noise_token:
+        strings[NOISE] = next_id
+        next_id += 1
+    for number in range(1, config.num_sentinels + 1):
+        strings[f"[MASK{number}]"] = next_id
+        strings[f"<|startofpiece{number}|>"] = next_id + 1
+        next_id += 2
+    return from_strings(strings, config.num_sentinels, unk), next_id
+
+
+def english_strings(
+    config: TokenizerConfig, vocabulary: Mapping[str, int], size: int
+) -> tuple[dict[str, int], int]:
+    """Reuse what the vocabulary spells, then append in the order of the released models."""
+    is_wordpiece = config.kind == "wordpiece"
+    found = {
+        text: next((vocabulary[name] for name in names if name in vocabulary), None)
+        for text, names in SPELLINGS.items()
+    }
+    ends = ("[PAD]",) if is_wordpiece else ("</s>", EOS)
+    end = next((vocabulary[name] for name in ends if name in vocabulary), None)
+    if end is None or (is_wordpiece and found["[UNK]"] is None):
+        raise InputError(
+            config.path,
+            f"not the vocabulary of a {config.kind} tokenizer: it has no "
+            f"{' or '.join(ends) if end is None else '[UNK]'}",
+        )
+    appended = [SOP, EOP, *(text for text, token in found.items() if token is None)]
+    if config.special == "glm-english-task":
+        appended += ["[gMASK]", "[sMASK]"]
+    places = {text: size + offset for offset, text in enumerate(appended)}
+    strings = {"[PAD]" if is_wordpiece else EOS: end}
+    for text in ("[SEP]", "[CLS]", "[MASK]", "[UNK]"):
+        token = found[text]
+        strings[text] = places[text] if token is None else token
+    return strings | places, size + len(appended)
+
+
+def chinese_strings(size: int, *, is_fixed: bool) -> tuple[dict[str, int], int]:
+    """Append everything; one id stays unused, and unfixed, [gMASK] falls on <|endofpiece|>."""
+    order = (EOS, "[SEP]", "[CLS]", "[MASK]", "[UNK]", None, SOP, EOP)
+    strings = {text: size + place for place, text in enumerate(order) if text is not None}
+    task_masks = ("[sMASK]", "[gMASK]") if is_fixed else ("[gMASK]", "[sMASK]")
+    first = size + len(order) if is_fixed else strings[EOP]
+    strings |= {text: first + place for place, text in enumerate(task_masks)}
+    return strings, first + len(task_masks)
+
+
+def own_strings(size: int, unk: int) -> tuple[dict[str, int], int]:
+    """Append everything; the unknown token stays SentencePiece's and has no text form."""
+    order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
+    return {text: size + place for place, text in enumerate(order)}, size + len(order)
+
+
+def from_strings(strings: Mapping[str, int], num_sentinels: int, unk: int | None) -> SpecialTokens:
+    """Name the ids of the special tokens."""
+    end = strings["[PAD]"] if "[PAD]" in strings else strings[EOS]
+    numbers = range(1, num_sentinels + 1)
+    return SpecialTokens(
+        pad=end,
+        eos=end,
+        sep=strings["[SEP]"],
+        cls=strings["[CLS]"],
+        mask=strings["[MASK]"],
+        unk=strings["[UNK]"] if unk is None else unk,
+        sop=strings[SOP],
+        eop=strings[EOP],
+        smask=strings.get("[sMASK]"),
+        gmask=strings.get("[gMASK]"),
+        noise=strings.get(NOISE),
+        sentinel_masks=tuple(strings[f"[MASK{number}]"] for number in numbers),
+        sentinel_starts=tuple(strings[f"<|startofpiece{number}|>"] for number in numbers),
+        strings=strings,
+    )

@@ -1,0 +1,54 @@
+"""What training changes: the weights, the optimizer's moments and the number of updates done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from glmctl.core.checkpoint import durable
+from glmctl.core.model.glm import GLM
+
+
+@dataclass
+class TrainState:
+    """A model, its optimizer and the updates done."""
+
+    model: GLM
+    optimizer: Optimizer
+    step: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.word_embedding.weight.device
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds: `model.NAME` and `optimizer.QUANTITY.NAME`."""
+        tensors = {f"model.{name}": weight for name, weight in self.weights().items()}
+        for name, parameter in self.model.named_parameters():
+            for quantity, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{quantity}.{name}"] = value
+        return tensors
+
+    def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the tensors of a checkpoint of the same recipe."""
+        self.step = step
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for key, tensor in tensors.items():
+                part, rest = key.split(".", 1)
+                if part == "model":
+                    parameters[rest].copy_(tensor)
+                else:
+                    quantity, name = rest.split(".", 1)
+                    self.optimizer.state[parameters[name]][quantity] = tensor.to(self.device)
+
+    def parameter_digest(self) -> str:
+        """One digest of all weights: equal runs have equal ones."""
+        return durable.digest_all({n: durable.digest(w) for n, w in self.weights().items()})

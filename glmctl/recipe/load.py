@@ -1,0 +1,324 @@
+"""TOML, `extends`, `--set` and a layout -> Recipe, with every mistake named at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import isclass
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import ValidationError
+
+from glmctl.errors import UsageError
+from glmctl.recipe.schema import Recipe, Section
+
+MAX_PARENTS = 2
+Tables = dict[str, Any]
+
+
+def load_recipe(
+    path_or_name: str,
+    overrides: Sequence[str] = (),
+    *,
+    gpus: int | None = None,
+    topology: str | None = None,
+) -> Recipe:
+    """Read a recipe and check all of it.
+
+    Args:
+        path_or_name: a file, or the name of a built-in recipe.
+        overrides: ``section.key=value`` each, the value as in TOML.
+        gpus: lay the experiment over one node of this many GPUs instead.
+        topology: lay it over this one of its profiles instead.
+
+    Raises:
+        UsageError: with every mistake, one line each.
+    """
+    tables = read_tables(find_recipe(path_or_name), path_or_name)
+    problems = [problem for text in overrides if (problem := override(tables, text))]
+    problems += choose_layout(tables, gpus, topology)
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)
+    except ValidationError as error:
+        raise UsageError(path_or_name, *problems, *mistakes(tables, error)) from None
+    if problems:
+        raise UsageError(path_or_name, *problems)
+    return recipe
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe with every value it has, as a file that loads to the same recipe."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def builtin_folder() -> Path:
+    """Where the recipes of the package lie: inside it when installed, beside it in a checkout."""
+    inside, beside = (parent / "recipes" for parent in Path(__file__).parents[1:3])
+    return inside if inside.is_dir() else beside
+
+
+def builtin_recipes() -> list[Path]:
+    """The recipes of the package, without the parents they extend."""
+    files = sorted(builtin_folder().rglob("*.toml"))
+    return [file for file in files if file.parent.name != "_models"]
+
+
+def recipe_name(path_or_name: str | Path) -> str:
+    """What a recipe is called: its place among the built-in ones, or the name of its file."""
+    path = Path(path_or_name).resolve()
+    if path.is_relative_to(builtin_folder()):
+        return path.relative_to(builtin_folder()).with_suffix("").as_posix()
+    is_builtin = not path.is_file()
+    return str(path_or_name).removesuffix(".toml") if is_builtin else path.stem
+
+
+def find_recipe(path_or_name: str) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        UsageError: with the built-in names that are spelt alike.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    builtin = {recipe_name(file): file for file in builtin_recipes()}
+    name = path_or_name.removesuffix(".toml")
+    if name in builtin:
+        return builtin[name]
+    close = get_close_matches(name.removeprefix("recipes/"), builtin, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"built-in: {', '.join(builtin)}"
+    raise UsageError(path_or_name, f"no such file, and no built-in recipe of this name; {hint}")
+
+
+def expand_path(path: str, key: str) -> Path:
+    """Put the values of ``${VAR}`` into a path that is about to be opened.
+
+    Args:
+        path: as the recipe states it.
+        key: where it stands in the recipe, as ``data.probe``.
+
+    Raises:
+        UsageError: a variable is not set.
+    """
+
+    def value_of(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in os.environ:
+            problem = f"{path!r} needs the environment variable {name}, which is not set"
+            raise UsageError(key, f"{problem}; export {name}=FOLDER or --set {key}")
+        return os.environ[name]
+
+    return Path(re.sub(r"\$\{(\w+)\}", value_of, path))
+
+
+def read_tables(path: Path, place: str) -> Tables:
+    """A file over the files that it extends: tables merge, everything else is replaced."""
+    chain: list[Tables] = []
+    while True:
+        tables = parse(path, place)
+        chain.append(tables)
+        head = tables.get("recipe")
+        parent = head.pop("extends", None) if isinstance(head, dict) else None
+        if parent is None:
+            break
+        if len(chain) > MAX_PARENTS:
+            raise UsageError(
+                place,
+                f"recipe.extends: {parent!r} in {path} is one parent too many, the most are "
+                f"{MAX_PARENTS}; merge two of the files",
+            )
+        path = parent_file(path, parent, place)
+    merged: Tables = {}
+    for tables in reversed(chain):
+        merge(merged, tables)
+    return merged
+
+
+def parent_file(path: Path, parent: object, place: str) -> Path:
+    """The file that ``extends`` names, seen from the file that says so."""
+    if not isinstance(parent, str):
+        raise UsageError(place, f"recipe.extends: should be one path as a string; found {parent!r}")
+    if not (path.parent / parent).is_file():
+        raise UsageError(place, f"recipe.extends: there is no file {path.parent / parent}")
+    return path.parent / parent
+
+
+def parse(path: Path, place: str) -> Tables:
+    """The tables of one file; a mistake in the TOML names line and column."""
+    name = place if str(path) == place else f"{place} ({path})"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(name, f"not TOML: {error}; correct the file there") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(name, f"not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def merge(base: Tables, change: Mapping[str, Any]) -> None:
+    """Lay one table over another, in place."""
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def override(tables: Tables, text: str) -> str | None:
+    """Carry out one ``--set``; gives the problem when that cannot be done."""
+    path, equals, value = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        return f"--set {text}: is not of the form section.key=value"
+    table = tables
+    for depth, key in enumerate(keys[:-1], start=1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            return f"--set {text}: {'.'.join(keys[:depth])} is not a table; set it as a whole"
+    try:
+        table[keys[-1]] = toml_value(value.strip())
+    except tomllib.TOMLDecodeError:
+        return f"--set {text}: {value.strip()!r} is not a TOML value; close the quote or bracket"
+    return None
+
+
+def toml_value(text: str) -> Any:
+    """A value as TOML reads it; a word that TOML does not know is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        if text[:1] in tuple("\"'[{"):
+            raise
+        return text
+
+
+def choose_layout(tables: Tables, gpus: int | None, topology: str | None) -> list[str]:
+    """Change the topology, and the micro batch where the profile has its own."""
+    if gpus is None and topology is None:
+        return []
+    if gpus is not None and topology is not None:
+        return [f"--gpus {gpus}: does not go with --topology {topology}; choose one of them"]
+    layout = tables.setdefault("topology", {})
+    if not isinstance(layout, dict):
+        return []  # reported with the other types
+    if gpus is not None:
+        layout.update(nodes=1, gpus_per_node=gpus)
+        layout.pop("note", None)  # it speaks of the layout of the source
+        return []
+    profiles = layout.get("profiles", {})
+    if topology not in profiles:
+        return [f"--topology {topology}: no such profile; known: {', '.join(profiles) or 'none'}"]
+    layout.pop("note", None)
+    change = dict(profiles[topology])
+    if "micro_batch_size" in change:
+        tables.setdefault("train", {})["micro_batch_size"] = change.pop("micro_batch_size")
+    layout.update(change)
+    return []
+
+
+def mistakes(tables: Tables, error: ValidationError) -> list[str]:
+    """Everything that is wrong, also what pydantic does not look at after a wrong type."""
+    issues = [issue for issue in error.errors() if not follows(issue, error)]
+    lines = [line for issue in issues for line in describe(issue)]
+    return lines + [line for line in contradictions(tables, issues) if line not in lines]
+
+
+def follows(issue: Mapping[str, Any], error: ValidationError) -> bool:
+    """Whether a list is too short only because its items are wrong, which is said already."""
+    place = issue["loc"]
+    inside = any(other["loc"][: len(place)] == place != other["loc"] for other in error.errors())
+    return bool(issue["type"] == "too_short" and inside)
+
+
+def describe(issue: Mapping[str, Any]) -> Iterator[str]:
+    """Lines for one pydantic issue: ``section.key: what is wrong with it``."""
+    key = ".".join(str(part) for part in issue["loc"])
+    kind, found = issue["type"], issue["input"]
+    if kind == "extra_forbidden":
+        yield f"{key}: unknown key; {key_hint(issue['loc'])}"
+    elif kind == "missing":
+        yield f"{key}: missing; {meaning(issue['loc'])}"
+    elif kind == "too_short":
+        yield f"{key}: should have at least {issue['ctx']['min_length']} item; found none"
+    elif kind == "value_error":
+        for line in str(issue["ctx"]["error"]).splitlines():
+            yield f"{key}.{line}" if key else line
+    else:
+        expected = issue["msg"].removeprefix("Input ").replace("an object", "a table")
+        yield f"{key}: {expected}; found {json.dumps(found, default=str)}"
+
+
+def key_hint(loc: Sequence[int | str]) -> str:
+    """The key that was probably meant, or all that there are."""
+    known = known_keys(loc[:-1])
+    close = get_close_matches(str(loc[-1]), known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+
+
+def known_keys(loc: Sequence[int | str]) -> list[str]:
+    fields = section_at(loc).model_fields
+    return [field.alias or name for name, field in fields.items()]
+
+
+def meaning(loc: Sequence[int | str]) -> str:
+    """What the key is for, in the words of the schema."""
+    field = section_at(loc[:-1]).model_fields[str(loc[-1])]
+    if field.description is None:
+        return "this section is needed"
+    return f"state it ({field.description.rstrip('.')})"
+
+
+def section_at(loc: Sequence[int | str]) -> type[Section]:
+    """The class that describes the table at a place; steps into lists and named tables stay."""
+    section: type[Section] = Recipe
+    for part in loc:
+        field = section.model_fields.get(str(part))
+        if field is not None:
+            kinds = (field.annotation, *get_args(field.annotation))
+            section = next((kind for kind in kinds if is_section(kind)), section)
+    return section
+
+
+def is_section(kind: Any) -> bool:
+    return isclass(kind) and issubclass(kind, Section)
+
+
+def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the checks say about the values that have the right type.
+
+    pydantic checks agreement only when every type is right; here the values with an issue are
+    absent and a check that asks for one of them is left out.
+    """
+    wrong = {tuple(issue["loc"][:2]) for issue in issues if issue["type"] != "value_error"}
+    parts: dict[str, Any] = {}
+    for name, field in Recipe.model_fields.items():
+        table = tables.get(name, {})
+        if (name,) in wrong or not isinstance(table, dict) or not is_section(field.annotation):
+            continue
+        good = {key: value for key, value in table.items() if (name, key) not in wrong}
+        parts[name] = partial(field.annotation, good)
+        for _, key in (place for place in wrong if len(place) == 2 and place[0] == name):
+            parts[name].__dict__.pop(key, None)  # no default in the place of a wrong value
+        yield from (f"{name}.{line}" for line in findings(parts[name]))
+    yield from findings(partial(Recipe, parts))
+
+
+def partial(kind: Any, values: Mapping[str, Any]) -> Section:
+    """A section of values that were not looked at, without those that it lacks."""
+    section: Section = kind.model_construct(**values)
+    return section
+
+
+def findings(section: Section) -> Iterator[str]:
+    for check in section.checks:
+        try:
+            problem = check(section)
+        except AttributeError:  # needs a value that is wrong or missing, reported on its own
+            continue
+        if problem:
+            yield problem

@@ -1,0 +1,326 @@
+"""What a recipe costs: parameters, batches, operations, memory and hours, by arithmetic alone.
+
+Counts of parameters, rows and steps are exact. What depends on random spans or on kernels is an
+expectation or an estimate, and says so in the plan itself. Operations are those that somebody
+needs: attended pairs, the rows of the last layer that carry a loss, and their logits.
+
+Letters: L source tokens of a sample, A and B tokens of its two parts, H hidden, V vocabulary rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp, factorial
+
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
+
+LOGITS_AT_ONCE = 1 << 24
+"""Logits that the loss holds at a time; the same number as in the model's head."""
+SENTENCE_TOKENS = 25
+"""Mean length of a sentence, for the expectation of sentence spans."""
+MFU = 0.4
+"""Share of the peak that a well-fed GPU reaches."""
+GIB = 2**30
+WORD_BYTES = {"fp64": 8, "fp32": 4, "bf16": 4}
+PRODUCT_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a maker states: memory, and operations a second in each precision."""
+
+    memory_bytes: int
+    peak: dict[str, float]
+    remark: str = ""
+
+
+GPUS = {
+    "V100-32GB": Gpu(
+        32 * GIB,
+        {"fp64": 7.8e12, "fp32": 15.7e12, "bf16": 125e12},
+        "; it has no bf16 units, its fp16 ones are meant",
+    ),
+    "A100-40GB": Gpu(40 * GIB, {"fp64": 9.7e12, "fp32": 19.5e12, "bf16": 312e12}),
+    "A100-80GB": Gpu(80 * GIB, {"fp64": 9.7e12, "fp32": 19.5e12, "bf16": 312e12}),
+    "H100-80GB": Gpu(80 * GIB, {"fp64": 34e12, "fp32": 67e12, "bf16": 989e12}),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Parameters by part; the word embedding is the output layer too."""
+
+    word_embedding: int
+    position_embeddings: int
+    layers: int
+    final_norm: int
+    total: int
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who computes what in one step."""
+
+    nodes: int
+    gpus: int
+    gpu: str
+    replicas: int
+    rows_per_step: int
+    rows_per_micro_step: int
+    micro_steps: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the run reads and hides."""
+
+    steps: int
+    rows: int
+    source_tokens_per_step: int
+    source_tokens: int
+    hidden_tokens_share: float
+    part_b_share: float
+    expectation: str
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Operations of forward and backward, all GPUs together."""
+
+    forward_per_row_flops: float
+    step_flops: float
+    run_flops: float
+    counted: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU."""
+
+    weights_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    logits_bytes: int
+    total_bytes: int
+    gpu_has_bytes: int | None
+    estimate: str
+
+
+@dataclass(frozen=True)
+class Time:
+    """How long the run takes on the GPU that the recipe names."""
+
+    run_hours: float
+    estimate: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it, in the order in which one asks."""
+
+    parameters: Parameters
+    layout: Layout
+    work: Work
+    compute: Compute
+    memory_per_gpu: Memory
+    time: Time | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Expected tokens of a corrupted sample; ``share`` of all samples look like it."""
+
+    share: float
+    part_a: float
+    part_b: float
+    hidden: float
+    wanted: float
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Work out what a recipe asks of its GPUs.
+
+    Args:
+        recipe: with ``model.vocab_rows`` stated or filled in; without it the word embedding and
+            the logits count as nothing.
+    """
+    samples = list(expected_samples(recipe.objective, recipe.data.sequence_length))
+    compute = count_operations(recipe, samples)
+    return Plan(
+        parameters=count_parameters(recipe.model),
+        layout=lay_out(recipe),
+        work=count_work(recipe, samples),
+        compute=compute,
+        memory_per_gpu=estimate_memory(recipe, samples),
+        time=estimate_time(recipe, compute.run_flops),
+    )
+
+
+def count_parameters(model: ModelConfig) -> Parameters:
+    """Exact counts, as the released checkpoints have them."""
+    width, depth, places = model.hidden_size, model.num_layers, model.max_positions
+    words = (model.vocab_rows or 0) * width
+    layer = 12 * width**2 + 13 * width
+    positions = 2 * (places + 1) * width
+    if model.position == "learned_1d":
+        positions = places * width
+    elif model.position == "relative_xl":
+        positions = 2 * width  # two biases shared by all layers
+        layer += width**2 + width  # a projection of the distances in each
+    layers, norm = depth * layer, 2 * width
+    missing = None
+    if model.vocab_rows is None:
+        missing = "the word embedding: its rows are left to a tokenizer that is not here"
+    return Parameters(words, positions, layers, norm, words + positions + layers + norm, missing)
+
+
+def lay_out(recipe: Recipe) -> Layout:
+    train, topology = recipe.train, recipe.topology
+    return Layout(
+        nodes=topology.nodes,
+        gpus=topology.world_size,
+        gpu=topology.gpu,
+        replicas=topology.world_size,
+        rows_per_step=train.global_batch_size,
+        rows_per_micro_step=train.micro_batch_size,
+        micro_steps=recipe.micro_steps,
+        note=topology.note,
+    )
+
+
+def expected_samples(objective: ObjectiveConfig, length: int) -> Iterator[Sample]:
+    """The kinds of samples an objective makes of a row of one document, with their mean sizes."""
+    if objective.kind == "mlm":
+        hidden, _ = token_spans(objective, length)
+        yield Sample(1.0, length, 0.0, hidden, hidden)
+        return
+    kinds = (
+        (objective.token_weight, token_spans(objective, length)),
+        (objective.sentence_weight, sentence_spans(objective, length)),
+        (objective.document_weight, ((1 + objective.document_min_ratio) / 2 * length, 1.0)),
+        (objective.single_span_weight, (span_moments(objective)[0], 1.0)),
+    )
+    for weight, (hidden, spans) in kinds:
+        if weight:
+            share, part_b = weight / objective.total_weight, hidden + spans
+            yield Sample(share, length - hidden + spans, part_b, hidden, part_b)
+
+
+def token_spans(objective: ObjectiveConfig, length: int) -> tuple[float, float]:
+    """Hidden tokens and spans: lengths are drawn until their sum reaches the ratio."""
+    mean, mean_square = span_moments(objective)
+    overshoot = (mean_square / mean - 1) / 2
+    hidden = int(objective.mask_ratio * length) + overshoot
+    return hidden, hidden / mean
+
+
+def sentence_spans(objective: ObjectiveConfig, length: int) -> tuple[float, float]:
+    """Hidden tokens and spans: whole sentences until the ratio is reached."""
+    hidden = min(length, objective.mask_ratio * length + SENTENCE_TOKENS / 2)
+    return hidden, hidden / SENTENCE_TOKENS
+
+
+def span_moments(objective: ObjectiveConfig) -> tuple[float, float]:
+    """Mean and mean square of a span length, Poisson cut to 1 .. max_span_length."""
+    law = objective.mean_span_length
+    lengths = range(1, objective.max_span_length + 1)
+    weights = [exp(-law) * law**length / factorial(length) for length in lengths]
+    total = sum(weights)
+    mean = sum(length * weight for length, weight in zip(lengths, weights, strict=True))
+    square = sum(length**2 * weight for length, weight in zip(lengths, weights, strict=True))
+    return mean / total, square / total
+
+
+def count_work(recipe: Recipe, samples: list[Sample]) -> Work:
+    train, length = recipe.train, recipe.data.sequence_length
+    part_b = sum(sample.share * sample.part_b for sample in samples)
+    everything = sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
+    hidden = sum(sample.share * sample.hidden for sample in samples)
+    tokens = train.global_batch_size * length
+    return Work(
+        steps=train.steps,
+        rows=train.steps * train.global_batch_size,
+        source_tokens_per_step=tokens,
+        source_tokens=train.steps * tokens,
+        hidden_tokens_share=hidden / length,
+        part_b_share=part_b / everything,
+        expectation=(
+            f"spans are random; {everything:,.0f} tokens a row are expected, of which "
+            f"{part_b:,.0f} in Part B" + sentence_remark(recipe.objective)
+        ),
+    )
+
+
+def sentence_remark(objective: ObjectiveConfig) -> str:
+    return f"; sentences of {SENTENCE_TOKENS} tokens" if objective.sentence_weight else ""
+
+
+def count_operations(recipe: Recipe, samples: list[Sample]) -> Compute:
+    forward = sum(sample.share * forward_flops(recipe.model, sample) for sample in samples)
+    step = 3 * forward * recipe.train.global_batch_size
+    return Compute(
+        forward_per_row_flops=forward,
+        step_flops=step,
+        run_flops=step * recipe.train.steps,
+        counted="attended pairs and needed logits only; backward is twice forward",
+    )
+
+
+def forward_flops(model: ModelConfig, sample: Sample) -> float:
+    """Operations of one sample; a multiplication and an addition are two."""
+    width, a, b, wanted = model.hidden_size, sample.part_a, sample.part_b, sample.wanted
+    is_relative = model.position == "relative_xl"
+    per_pair = 6 * width if is_relative else 4 * width  # the distance has a score of its own
+    pairs_of_b = b * a + b * (b + 1) / 2
+    pairs = a * a + pairs_of_b
+    layer = 24 * width**2 * (a + b) + per_pair * pairs
+    last = 4 * width**2 * (a + b) + 20 * width**2 * wanted  # keys and values, then the rest
+    last += per_pair * (pairs_of_b if b else wanted * a)
+    logits = 2 * width * (model.vocab_rows or 0) * wanted
+    return (model.num_layers - 1) * layer + (layer if is_relative else last) + logits
+
+
+def estimate_memory(recipe: Recipe, samples: list[Sample]) -> Memory:
+    """Bytes on one GPU; activations are those that backward needs."""
+    model, train = recipe.model, recipe.train
+    count = count_parameters(model)
+    word, product = WORD_BYTES[train.precision], PRODUCT_BYTES[train.precision]
+    moments = 2 if recipe.optimizer.kind == "adamw" else 0
+    weights = count.total * word + (count.layers * product if product < word else 0)
+    tokens = sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
+    masks = 2 if model.dropout else 0
+    per_token = model.hidden_size * (2 * word + 14 * product + masks)
+    activations = round(train.micro_batch_size * tokens * model.num_layers * per_token)
+    wanted = train.micro_batch_size * sum(sample.share * sample.wanted for sample in samples)
+    logits = round(min(LOGITS_AT_ONCE, wanted * (model.vocab_rows or 0)) * 2 * word)
+    logits += count.word_embedding * word
+    parts = (weights, count.total * word, moments * count.total * word, activations, logits)
+    gpu = GPUS.get(recipe.topology.gpu)
+    return Memory(
+        *parts,
+        total_bytes=sum(parts),
+        gpu_has_bytes=None if gpu is None else gpu.memory_bytes,
+        estimate=(
+            f"activations are {per_token // model.hidden_size} bytes per token, layer and hidden "
+            "unit: what backward needs when no attention score is kept"
+        ),
+    )
+
+
+def estimate_time(recipe: Recipe, run_flops: float) -> Time | None:
+    """Hours at a usual share of the peak; None for a GPU that is not in the table."""
+    gpu = GPUS.get(recipe.topology.gpu)
+    if gpu is None:
+        return None
+    peak = gpu.peak[recipe.train.precision]
+    return Time(
+        run_hours=run_flops / (recipe.topology.world_size * peak * MFU) / 3600,
+        estimate=(
+            f"{MFU:.0%} of {peak / 1e12:,.1f} TFLOP/s a GPU ({recipe.topology.gpu}, "
+            f"{recipe.train.precision}{gpu.remark})"
+        ),
+    )

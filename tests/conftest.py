@@ -1,0 +1,75 @@
+"""Settings and fixtures of all tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch loads; two workers share two cores
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Recorded outputs of independent sources; GLMCTL_GOLDEN_DIR names another set of them."""
+    return Path(os.environ.get("GLMCTL_GOLDEN_DIR", Path(__file__).parent / "golden" / "data"))
+
+
+@pytest.fixture
+def glmctl(tmp_path: Path) -> Run:
+    """Runs the command as a user does, in an empty folder; gives exit code, stdout and stderr."""
+
+    def run(
+        *args: str, stdin: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name("glmctl"), *args],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: random weights, 64 positions, and a small tokenizer that loses nothing."""
+    from glmctl.core.checkpoint.folder import write_model_folder
+    from glmctl.core.model.glm import GLM
+    from glmctl.core.tokenizer.load import load_tokenizer
+    from glmctl.core.tokenizer.sentencepiece import train_sentencepiece
+    from glmctl.recipe.schema import ModelConfig, TokenizerConfig
+
+    folder = tmp_path_factory.mktemp("tiny")
+    text = ["The bakery opens at six and closes at two.", "The grey cat sleeps beside the oven."]
+    text += ["At two the grey cat opens and closes its eyes.", "The oven of the bakery sleeps."]
+    (folder / "tiny.model").write_bytes(train_sentencepiece(text, 320, "bpe"))
+    tokenizer = load_tokenizer(TokenizerConfig(path=str(folder / "tiny.model")))
+    config = ModelConfig(
+        num_layers=2, hidden_size=32, num_attention_heads=4, max_positions=64, vocab_rows=384
+    )
+    module = GLM(config)
+    module.init_weights(seed=1)
+    # Larger than they start, so that one token differs from another by far more than rounding.
+    tensors = {n: 5 * w if w.dim() == 2 else w for n, w in module.state_dict().items()}
+    provenance = {"source": "random weights"}
+    return write_model_folder(
+        folder / "model", tensors, config, tokenizer, provenance=provenance, license="none"
+    )

@@ -1,0 +1,169 @@
+import subprocess
+import sys
+
+import pytest
+
+from glmctl.recipe.load import load_recipe
+from glmctl.recipe.plan import (
+    count_parameters,
+    expected_samples,
+    forward_flops,
+    make_plan,
+    span_moments,
+)
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig
+
+# Paper and released configurations: layers, hidden, heads, positions, vocabulary rows, parameters.
+SIZES = {
+    "GLM-Base": (12, 768, 12, 512, 30592, 109_338_624),
+    "GLM-Large": (24, 1024, 16, 512, 30592, 334_688_256),
+    "GLM-410M": (30, 1024, 16, 512, 30592, 410_265_600),
+    "GLM-515M": (30, 1152, 18, 512, 30592, 514_632_960),
+    "GLM-RoBERTa": (24, 1024, 16, 512, 50304, 354_873_344),
+    "GLM-RoBERTa-1.25": (24, 1152, 18, 1024, 50304, 442_879_488),
+    "GLM-Large-Chinese": (24, 1024, 16, 1024, 50048, 355_659_776),
+    "GLM-2B": (36, 2048, 32, 1024, 50304, 1_920_122_880),
+    "GLM-10B": (48, 4096, 64, 1024, 50304, 9_880_682_496),
+    "GLM-10B-Chinese": (48, 4096, 64, 1024, 50048, 9_879_633_920),
+    "seed-large": (24, 2048, 32, 512, 30592, 1_273_356_288),
+}
+
+
+def model(layers, hidden, heads, places, rows, position="learned_2d"):
+    return ModelConfig(
+        num_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        max_positions=places,
+        vocab_rows=rows,
+        position=position,
+    )
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_are_those_of_the_paper(name):
+    *sizes, total = SIZES[name]
+    assert count_parameters(model(*sizes)).total == total
+
+
+def test_parts_add_up_to_the_total():
+    count = count_parameters(model(2, 8, 2, 16, 32))
+    assert count.word_embedding == 32 * 8
+    assert count.position_embeddings == 2 * 17 * 8
+    assert count.layers == 2 * (12 * 64 + 13 * 8)
+    assert count.final_norm == 16
+    assert count.total == 256 + 272 + 1744 + 16
+
+
+def test_one_position_table_has_no_spare_row():
+    assert count_parameters(model(2, 8, 2, 16, 32, "learned_1d")).position_embeddings == 128
+
+
+def test_relative_positions_cost_a_projection_in_each_layer():
+    relative = count_parameters(model(2, 8, 2, 16, 32, "relative_xl"))
+    assert relative.position_embeddings == 16
+    assert relative.layers == 1744 + 2 * (64 + 8)
+
+
+def test_parameters_without_a_vocabulary_say_what_is_missing():
+    assert "word embedding" in (count_parameters(model(1, 8, 2, 16, None)).missing or "")
+
+
+def test_the_cut_poisson_law_has_the_mean_of_the_released_code():
+    assert span_moments(ObjectiveConfig())[0] == pytest.approx(3.157, abs=5e-4)
+
+
+def test_token_spans_hide_the_ratio_and_half_a_span_more():
+    (sample,) = expected_samples(ObjectiveConfig(), 512)
+    assert sample.hidden == pytest.approx(77.5, abs=0.01)  # 76 are asked for
+    assert sample.part_a + sample.part_b == pytest.approx(512 + 2 * 77.5 / 3.157, abs=0.01)
+
+
+def test_a_document_span_has_the_mean_of_its_uniform_law():
+    objective = ObjectiveConfig(token_weight=0, document_weight=2, document_min_ratio=0.25)
+    (sample,) = expected_samples(objective, 100)
+    assert (sample.share, sample.hidden, sample.part_a, sample.part_b) == (1, 62.5, 38.5, 63.5)
+
+
+def test_weights_are_normalised():
+    objective = ObjectiveConfig(token_weight=5, sentence_weight=3, document_weight=2)
+    assert [sample.share for sample in expected_samples(objective, 512)] == [0.5, 0.3, 0.2]
+
+
+def test_masked_words_have_no_part_b():
+    (sample,) = expected_samples(ObjectiveConfig(kind="mlm"), 512)
+    assert (sample.part_a, sample.part_b) == (512, 0)
+    assert sample.wanted == sample.hidden
+
+
+class Fixed:
+    """A sample of four tokens in Part A and three in Part B."""
+
+    part_a, part_b, wanted = 4, 3, 3
+
+
+def test_operations_of_one_layer_count_by_hand():
+    # keys and values of 7 rows; queries, output and feed-forward of 3; 3 x 4 + 6 pairs; 3 logits
+    by_hand = 2 * (7 * 2 * 64 + 3 * 10 * 64 + 18 * 2 * 8 + 3 * 8 * 32)
+    assert forward_flops(model(1, 8, 2, 16, 32), Fixed()) == by_hand
+
+
+def test_every_further_layer_runs_all_rows():
+    # 12 H^2 products a row; 4 x 4 pairs in Part A, 18 in Part B
+    by_hand = 2 * (7 * 12 * 64 + 34 * 2 * 8)
+    one, two = (forward_flops(model(depth, 8, 2, 16, 32), Fixed()) for depth in (1, 2))
+    assert two - one == by_hand
+
+
+def test_eight_gpus_keep_the_global_batch():
+    plan = make_plan(load_recipe("glm-base", gpus=8))
+    assert plan.layout.micro_steps == 8
+    assert plan.layout.rows_per_step == 1024
+    assert plan.work.source_tokens_per_step == 524_288
+    assert plan.work.rows == 153_600_000
+
+
+def test_memory_counts_weights_gradients_and_moments():
+    memory = make_plan(load_recipe("glm-large", ["train.precision=fp32"])).memory_per_gpu
+    assert memory.weights_bytes == 4 * 334_688_256
+    assert memory.gradients_bytes == 4 * 334_688_256
+    assert memory.optimizer_bytes == 8 * 334_688_256
+    assert memory.gpu_has_bytes == 32 * 2**30
+
+
+def test_sgd_has_no_moments():
+    plan = make_plan(load_recipe("glm-large", ["optimizer.kind=sgd"]))
+    assert plan.memory_per_gpu.optimizer_bytes == 0
+
+
+def test_bf16_keeps_float32_weights_and_halves_the_products():
+    full = make_plan(load_recipe("glm-large", ["train.precision=fp32"])).memory_per_gpu
+    half = make_plan(load_recipe("glm-large", ["train.precision=bf16"])).memory_per_gpu
+    assert half.weights_bytes == full.weights_bytes + 2 * 302_309_376
+    assert 0.5 < half.activations_bytes / full.activations_bytes < 0.6
+
+
+def test_an_unknown_gpu_has_no_hours():
+    assert make_plan(load_recipe("glm-base", ["topology.gpu=abacus"])).time is None
+
+
+def test_hours_are_operations_over_a_share_of_the_peak():
+    plan = make_plan(load_recipe("glm-base", ["topology.gpu=A100-80GB"]))
+    assert plan.time is not None
+    assert plan.time.run_hours == pytest.approx(plan.compute.run_flops / (64 * 312e12 * 0.4) / 3600)
+
+
+def test_the_plan_knows_the_chunk_of_the_loss():
+    from glmctl.core.model.heads import MAX_LOGITS
+    from glmctl.recipe.plan import LOGITS_AT_ONCE
+
+    assert LOGITS_AT_ONCE == MAX_LOGITS
+
+
+def test_a_plan_needs_no_torch():
+    code = (
+        "import sys; from glmctl.recipe.load import load_recipe; "
+        "from glmctl.recipe.plan import make_plan; "
+        "make_plan(load_recipe('glm-base')); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
