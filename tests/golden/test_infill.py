@@ -1,7 +1,5 @@
 """Filling and scoring blanks against recordings of the original."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -20,22 +18,22 @@ def special_tokens(sop: int, mask: int, eop: int, eos: int) -> SpecialTokens:
     )  # fmt: skip
 
 
-def test_greedy_filling_of_several_blanks_gives_the_tokens_of_the_original(golden: Path):
-    glm = load(golden / "glm_orig" / "greedy_module.pt")
-    with np.load(golden / "glm_orig" / "greedy_fill.npz") as recorded:
-        numbers = range(sum(name.startswith("context") for name in recorded))
+def test_greedy_filling_of_several_blanks_gives_the_tokens_of_the_original(recorded):
+    glm = load(recorded("glm_orig/greedy_module.pt"))
+    with np.load(recorded("glm_orig/greedy_fill.npz")) as arrays:
+        numbers = range(sum(name.startswith("context") for name in arrays))
         prompts = [
             Prompt(
                 "",
-                tuple(recorded[f"context{i}"].tolist()),
-                tuple(recorded[f"mask_positions{i}"].tolist()),
+                tuple(arrays[f"context{i}"].tolist()),
+                tuple(arrays[f"mask_positions{i}"].tolist()),
             )
             for i in numbers
         ]
-        sop, mask = int(recorded["sop"]), int(recorded["mask"])
-        special = special_tokens(sop, mask, *recorded["end_tokens"].tolist())
-        config = DecodeConfig(max_new_tokens=int(recorded["out_seq_length"]))
-        expected = [recorded[f"output{i}"].tolist() for i in numbers]
+        sop, mask = int(arrays["sop"]), int(arrays["mask"])
+        special = special_tokens(sop, mask, *arrays["end_tokens"].tolist())
+        config = DecodeConfig(max_new_tokens=int(arrays["out_seq_length"]))
+        expected = [arrays[f"output{i}"].tolist() for i in numbers]
     with torch.inference_mode():
         fills = fill_blanks(
             glm.module, prompts, special, glm.module.word_embedding.num_embeddings, config, numbers
@@ -48,37 +46,37 @@ def test_greedy_filling_of_several_blanks_gives_the_tokens_of_the_original(golde
 
 
 @pytest.mark.parametrize("checkpoint", ["ckpt", "ckpt_mp2"])
-def test_scores_of_candidates_of_several_tokens_equal_the_original(golden: Path, checkpoint: str):
-    glm = load(golden / "glm_orig" / checkpoint)
+def test_scores_of_candidates_of_several_tokens_equal_the_original(recorded, checkpoint):
+    glm = load(recorded(f"glm_orig/{checkpoint}"))
     candidates = []
-    with np.load(golden / "glm_orig" / "cloze_multi.npz") as recorded:
-        num_questions, num_choices = recorded["sep"].shape
+    with np.load(recorded("glm_orig/cloze_multi.npz")) as arrays:
+        num_questions, num_choices = arrays["sep"].shape
         for question, choice in np.ndindex(num_questions, num_choices):
             at = (question, choice)
-            sep = int(recorded["sep"][at])
-            ids = recorded["input_ids"][at]
-            targets = recorded["target_ids"][at][recorded["logit_mask"][at] == 1]
-            place = int(recorded["position_ids"][at][0, sep])
+            sep = int(arrays["sep"][at])
+            ids = arrays["input_ids"][at]
+            targets = arrays["target_ids"][at][arrays["logit_mask"][at] == 1]
+            place = int(arrays["position_ids"][at][0, sep])
             candidates.append(
                 Candidate(tuple(ids[:sep].tolist()), (), place, tuple(targets.tolist()))
             )
-        sop, expected = int(ids[sep]), recorded["scores"].ravel()
+        sop, expected = int(ids[sep]), arrays["scores"].ravel()
     with torch.inference_mode():
         scores = sum_log_probs(glm.module, candidates, sop)
     np.testing.assert_allclose(scores, expected, rtol=0, atol=3e-5)
 
 
-def test_scores_of_candidates_of_one_token_equal_the_original(golden: Path):
-    glm = load(golden / "glm_orig" / "ckpt")
+def test_scores_of_candidates_of_one_token_equal_the_original(recorded):
+    glm = load(recorded("glm_orig/ckpt"))
     candidates = []
-    with np.load(golden / "glm_orig" / "cloze_single.npz") as recorded:
+    with np.load(recorded("glm_orig/cloze_single.npz")) as arrays:
         for sep, ids, places, targets in zip(
-            *(recorded[name] for name in ("sep", "input_ids", "position_ids", "target_ids")),
+            *(arrays[name] for name in ("sep", "input_ids", "position_ids", "target_ids")),
             strict=True,
         ):
             part_a, place = tuple(ids[:sep].tolist()), int(places[0, sep])
             candidates += [Candidate(part_a, (), place, (int(token),)) for token in targets]
-        sop, expected = int(ids[sep]), recorded["scores_log_softmax"].ravel()
+        sop, expected = int(ids[sep]), arrays["scores_log_softmax"].ravel()
     with torch.inference_mode():
         scores = sum_log_probs(glm.module, candidates, sop)
     np.testing.assert_allclose(scores, expected, rtol=0, atol=3e-5)

@@ -12,11 +12,11 @@ from glmctl.core.train.schedule import learning_rate
 from glmctl.recipe.schema import ModelConfig, ScheduleConfig
 
 
-def test_learning_rates_are_those_of_the_original(golden):
-    with np.load(golden / "glm_orig" / "lr_schedule.npz") as arrays:
-        recorded = {name: arrays[name] for name in arrays.files}
+def test_learning_rates_are_those_of_the_original(recorded):
+    with np.load(recorded("glm_orig/lr_schedule.npz")) as arrays:
+        rates_of = {name: arrays[name] for name in arrays.files}
     checked = 0
-    for name, expected in recorded.items():
+    for name, expected in rates_of.items():
         kind, numbers = name.split("/")
         if kind == "exponential":  # a constant under another name in the original
             continue
@@ -30,18 +30,17 @@ def test_learning_rates_are_those_of_the_original(golden):
     assert checked >= 3
 
 
-def test_the_eight_recorded_steps_have_their_learning_rates(golden):
+def test_the_eight_recorded_steps_have_their_learning_rates(recorded):
     config = ScheduleConfig(kind="cosine", warmup_steps=2, min_ratio=0.1)
-    with np.load(golden / "glm_orig" / "train8.npz") as arrays:
-        recorded = arrays["lrs"]
+    with np.load(recorded("glm_orig/train8.npz")) as arrays:
+        expected = arrays["lrs"]
     rates = [learning_rate(config, 2e-3, step, 20) for step in range(8)]
-    np.testing.assert_allclose(rates, recorded, rtol=1e-12)
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
 
 
-def test_the_decayed_parameters_are_those_of_the_original(golden):
-    folder = golden / "glm_orig"
-    recorded = json.loads((folder / "param_groups.json").read_text())
-    sizes = json.loads((folder / "config.json").read_text())
+def test_the_decayed_parameters_are_those_of_the_original(recorded):
+    names = json.loads(recorded("glm_orig/param_groups.json").read_text())
+    sizes = json.loads(recorded("glm_orig/config.json").read_text())
     model = GLM(
         ModelConfig(
             num_layers=sizes["num_layers"],
@@ -52,5 +51,5 @@ def test_the_decayed_parameters_are_those_of_the_original(golden):
         )
     )
     decayed, kept = decay_groups(model)
-    assert set(decayed) == {our_name(name) for name in recorded["decay"]}
-    assert set(kept) == {our_name(name) for name in recorded["no_decay"]}
+    assert set(decayed) == {our_name(name) for name in names["decay"]}
+    assert set(kept) == {our_name(name) for name in names["no_decay"]}

@@ -21,9 +21,11 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.recipe.schema import TokenizerConfig
 
-DATA = Path(os.environ.get("GLMCTL_DATA_DIR", ""))
+# Real data sets, named or beside the recorded outputs.
+BESIDE_GOLDEN = Path(os.environ.get("GLMCTL_GOLDEN_DIR", "nowhere")).parent / "data"
+DATA = Path(os.environ.get("GLMCTL_DATA_DIR", BESIDE_GOLDEN))
 needs_data = pytest.mark.skipif(
-    "GLMCTL_DATA_DIR" not in os.environ, reason="GLMCTL_DATA_DIR names no data sets"
+    not (DATA / "tokenizers").is_dir(), reason="GLMCTL_DATA_DIR names no data sets"
 )
 TOKENIZERS = DATA / "tokenizers"
 SAMPLES = [
