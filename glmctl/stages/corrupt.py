@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from glmctl.core.data.text import (
     JSON_LINES,
+    file_lines,
     find_files,
     line_text,
-    open_binary,
     stream_lines,
     text_suffix,
 )
@@ -271,6 +272,14 @@ class Example(BaseModel):
     spans: list[tuple[int, int]]
     tokenizer: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_failure(cls, values: Any) -> Any:
+        """The record of a line that could not be corrupted says why."""
+        if isinstance(values, dict) and "error" in values:
+            raise PydanticCustomError("failure", "its line {why}", {"why": values["error"]})
+        return values
+
 
 def undo_source(
     source: str | None, tokenizer: Tokenizer, *, one_line: bool
@@ -296,7 +305,7 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
     """Ids and text of one record.
 
     Raises:
-        InputError: it is not one, or another tokenizer made it.
+        InputError: it holds no example, or another tokenizer made it.
     """
     try:
         example = Example.model_validate_json(line)
@@ -305,16 +314,19 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
         issue = error.errors()[0]
         place = ".".join(map(str, issue["loc"]))
         problem = f"{place}: {issue['msg']}" if place else issue["msg"]
-        raise InputError("line", f"is not a record of glmctl corrupt --json; {problem}") from None
+        raise InputError("line", f"is not an example of glmctl corrupt --json; {problem}") from None
     except ValueError as error:
-        raise InputError("line", f"is not a record of glmctl corrupt --json; {error}") from None
+        raise InputError("line", f"is not an example of glmctl corrupt --json; {error}") from None
     if example.tokenizer != tokenizer.fingerprint:
         raise InputError("line", "was made with another tokenizer; name it with --tokenizer")
     if ids and ids[0] == tokenizer.special.cls:
         ids = ids[1:]
     if ids and ids[-1] == tokenizer.special.eos:
         ids = ids[:-1]
-    text = tokenizer.decode(ids)
+    try:
+        text = tokenizer.decode(ids)
+    except InputError as error:
+        raise InputError("line", f"holds {error}") from None
     if one_line and "\n" in text:
         raise InputError("line", "the text has several lines; --json shows it")
     return {"ids": ids, "text": text}
@@ -337,7 +349,6 @@ def read_lines(source: str | None) -> Iterator[tuple[list[bytes], int, bool]]:
             first += len(lines)
         return
     for file in find_files(source):
-        with open_binary(file) as stream:
-            for lines in stream_lines(stream):
-                yield lines, first, text_suffix(file) in JSON_LINES
-                first += len(lines)
+        for lines in file_lines(file):
+            yield lines, first, text_suffix(file) in JSON_LINES
+            first += len(lines)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal, cast
 
 from glmctl.core.data.sharding import ShardPlan, plan_shards, publish, write_shards
 from glmctl.core.data.text import (
     JSON_LINES,
+    file_lines,
     find_files,
     line_text,
-    open_binary,
     read_documents,
     stream_lines,
     text_suffix,
@@ -193,17 +193,17 @@ def text_or_error(line: bytes, *, is_json: bool) -> tuple[str, str | None]:
 def read_lines(inputs: Sequence[str]) -> Iterator[tuple[list[bytes], int, Path | None]]:
     """Lines as they arrive, the number of the first of them, and their file."""
     if not inputs:
-        yield from number_lines(sys.stdin.buffer, None)
+        stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
+        yield from number_lines(stream_lines(stdin), None)
         return
     for file in [file for source in inputs for file in find_files(source)]:
-        with open_binary(file) as stream:
-            yield from number_lines(stream, file)
+        yield from number_lines(file_lines(file), file)
 
 
 def number_lines(
-    stream: BinaryIO, file: Path | None
+    batches: Iterator[list[bytes]], file: Path | None
 ) -> Iterator[tuple[list[bytes], int, Path | None]]:
     first = 1
-    for lines in stream_lines(cast(io.BufferedReader, stream)):  # BinaryIO lacks read1
+    for lines in batches:
         yield lines, first, file
         first += len(lines)

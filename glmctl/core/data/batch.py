@@ -19,6 +19,7 @@ from glmctl.core.model.attention import Segments
 from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import IntArray, UInt64Array
+from glmctl.core.objective.ragged import count_up, ragged, starts_of
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
 
@@ -48,20 +49,22 @@ class Batch:
 def make_batch(examples: Examples) -> Batch:
     """Turn numpy arrays into the tensors of one forward.
 
-    A sample in which nothing is hidden, as a very short one, is left out: nobody needs its rows.
+    Samples of one shape become neighbours, which share an attention call. A sample in which
+    nothing is hidden, as a very short one, is left out: nobody needs its rows.
     """
-    lengths, loss_mask = examples.lengths, examples.loss_mask
-    hides = np.bincount(np.repeat(np.arange(len(lengths)), lengths), weights=loss_mask) > 0  # [n]
-    kept = np.repeat(hides, lengths)  # [T before]
-    wanted = np.flatnonzero(loss_mask[kept])
+    lengths, part_a_lengths = examples.lengths, examples.part_a_lengths
+    row, _ = ragged(lengths)
+    hides = np.bincount(row, weights=examples.loss_mask, minlength=len(lengths)) > 0  # [n]
+    order = np.lexsort((part_a_lengths, lengths))
+    order = order[hides[order]]  # [n kept]
+    tokens = count_up(lengths[order], starts_of(lengths)[order])  # [T]
+    wanted = np.flatnonzero(examples.loss_mask[tokens])
     return Batch(
-        input_ids=torch.from_numpy(examples.input_ids[kept].astype(np.int64)),
-        position_ids=torch.from_numpy(examples.position_ids[:, kept].astype(np.int64)),
-        segments=Segments(
-            tuple(lengths[hides].tolist()), tuple(examples.part_a_lengths[hides].tolist())
-        ),
+        input_ids=torch.from_numpy(examples.input_ids[tokens].astype(np.int64)),
+        position_ids=torch.from_numpy(examples.position_ids[:, tokens].astype(np.int64)),
+        segments=Segments(tuple(lengths[order].tolist()), tuple(part_a_lengths[order].tolist())),
         wanted=torch.from_numpy(wanted),
-        target_ids=torch.from_numpy(examples.target_ids[kept][wanted].astype(np.int64)),
+        target_ids=torch.from_numpy(examples.target_ids[tokens][wanted].astype(np.int64)),
         num_targets=len(wanted),
     )
 

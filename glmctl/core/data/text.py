@@ -23,6 +23,7 @@ BUILTIN = {
     "glmctl-demo-held-out": ASSETS / "demo-held-out.jsonl",
 }
 COMPRESSED = (".gz", ".xz")
+DAMAGE = (lzma.LZMAError, zlib.error, EOFError, gzip.BadGzipFile)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PLAIN = (".txt", ".text")
 UNREADABLE = (".parquet", ".arrow", ".zst", ".bz2", ".zip", ".tar")
@@ -133,6 +134,19 @@ def open_binary(file: Path) -> io.BufferedReader:
     return file.open("rb")
 
 
+def file_lines(file: Path) -> Iterator[list[bytes]]:
+    """Lines of a file without their newline, some at a time.
+
+    Raises:
+        InputError: the compressed file is damaged.
+    """
+    with open_binary(file) as stream:
+        try:
+            yield from stream_lines(stream)
+        except DAMAGE as problem:
+            raise damaged(file, problem) from problem
+
+
 def read_block(stream: io.BufferedReader, num_bytes: int, file: Path) -> bytes:
     """So many bytes, and what is left of the last line; fewer at the end.
 
@@ -142,8 +156,15 @@ def read_block(stream: io.BufferedReader, num_bytes: int, file: Path) -> bytes:
     try:
         data = stream.read(num_bytes)
         return data if data.endswith(b"\n") else data + stream.readline()
-    except (lzma.LZMAError, zlib.error, EOFError, gzip.BadGzipFile) as problem:
-        raise InputError(str(file), f"damaged {file.suffix} file ({problem})") from problem
+    except DAMAGE as problem:
+        raise damaged(file, problem) from problem
+
+
+def damaged(file: Path, problem: Exception) -> InputError:
+    """The error for a file that does not unpack."""
+    return InputError(
+        str(file), f"damaged {file.suffix} file ({problem}); copy or compress it again"
+    )
 
 
 def parse(data: bytes, file: Path, place: int, *, is_json: bool) -> list[str]:

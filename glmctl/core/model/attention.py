@@ -2,7 +2,8 @@
 
 Part A sees all of Part A; Part B sees Part A and its own past (paper, section 2.1). So the rows
 of A attend to A without a mask, and the rows of B attend to the whole sample under a small
-[|B|, S] bias. Samples that share a batch are separate calls, so nothing passes between them.
+[|B|, S] bias. Neighbouring samples of one shape share a call as its batch dimension, others have
+calls of their own, so nothing passes between samples.
 
 Shapes: T tokens of all samples, M wanted rows, S tokens of one sample, A of its Part A,
 H hidden, N heads, D per head, R rows of a cache, C its capacity.
@@ -10,8 +11,8 @@ H hidden, N heads, D per head, R rows of a cache, C its capacity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -41,20 +42,43 @@ class Segments:
 
 @dataclass(frozen=True)
 class Queries:
-    """The rows of one sample that ask: some of its Part A, then some of its Part B."""
+    """The rows that ask in a run of neighbouring samples of one shape.
 
+    In each sample they are some of its Part A, then some of its Part B.
+    """
+
+    num_samples: int
     part_a_length: int
     length: int
     num_in_a: int
     num_in_b: int
     in_b: Tensor | None  # their places in Part B, [num_in_b]; None: all of Part B
 
+    @property
+    def num_rows(self) -> int:
+        return self.num_samples * (self.num_in_a + self.num_in_b)
+
+    def fits(self, other: Queries) -> bool:
+        """Whether the other sample's rows ask for the same."""
+        return (
+            self.in_b is None
+            and other.in_b is None
+            and self.length == other.length
+            and self.part_a_length == other.part_a_length
+            and self.num_in_a == other.num_in_a in (0, self.part_a_length)
+        )
+
 
 class Sight:
-    """What the rows of a batch see: one bias table, of which every sample takes a window."""
+    """What the rows of a batch see: one bias table, of which every sample takes a window.
+
+    Args:
+        segments: where the samples lie.
+        wanted: the rows that ask, ascending, [M]; None for all.
+        like: gives type and device of the table.
+    """
 
     def __init__(self, segments: Segments, wanted: Tensor | None, like: Tensor) -> None:
-        self.segments = segments
         longest_a = max(segments.part_a_lengths)
         longest_b = max(
             n - a for n, a in zip(segments.lengths, segments.part_a_lengths, strict=True)
@@ -62,18 +86,19 @@ class Sight:
         future = like.new_full((longest_b, longest_b), float("-inf")).triu_(1)
         self.table = F.pad(future, (longest_a, 0))  # [max |B|, max A + max |B|]
         self.longest_a = longest_a
-        self.queries = list(all_rows(segments) if wanted is None else some_rows(segments, wanted))
+        single = all_rows(segments) if wanted is None else some_rows(segments, wanted)
+        self.runs = list(merge(single))
 
-    def bias(self, rows: Queries) -> Tensor:
+    def bias(self, run: Queries) -> Tensor:
         """0 where a row of Part B sees the key and -inf where it does not, [num_in_b, S]."""
-        a, length = rows.part_a_length, rows.length
+        a, length = run.part_a_length, run.length
         window = self.table[: length - a, self.longest_a - a : self.longest_a - a + length]
-        return window if rows.in_b is None else window[rows.in_b]
+        return window if run.in_b is None else window[run.in_b]
 
 
 def all_rows(segments: Segments) -> Iterator[Queries]:
     for length, a in zip(segments.lengths, segments.part_a_lengths, strict=True):
-        yield Queries(a, length, a, length - a, None)
+        yield Queries(1, a, length, a, length - a, None)
 
 
 def some_rows(segments: Segments, wanted: Tensor) -> Iterator[Queries]:
@@ -86,7 +111,21 @@ def some_rows(segments: Segments, wanted: Tensor) -> Iterator[Queries]:
     for i, (length, a) in enumerate(zip(segments.lengths, segments.part_a_lengths, strict=True)):
         num_in_b = ends[i] - from_b[i]
         in_b = None if num_in_b == length - a else wanted[from_b[i] : ends[i]] - middles[i]
-        yield Queries(a, length, from_b[i] - from_a[i], num_in_b, in_b)
+        yield Queries(1, a, length, from_b[i] - from_a[i], num_in_b, in_b)
+
+
+def merge(samples: Iterable[Queries]) -> Iterator[Queries]:
+    """Join neighbours of one shape into runs: one kernel call instead of many."""
+    run: Queries | None = None
+    for sample in samples:
+        if run is not None and run.fits(sample):
+            run = replace(run, num_samples=run.num_samples + 1)
+            continue
+        if run is not None:
+            yield run
+        run = sample
+    if run is not None:
+        yield run
 
 
 class Attention(nn.Module):
@@ -125,22 +164,25 @@ class Attention(nn.Module):
         q, k, v = self.project(x, wanted)
         if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not CPU_HAS_AMX:
             q, k, v = q.float(), k.float(), v.float()
-        asked = [rows.num_in_a + rows.num_in_b for rows in sight.queries]
-        lengths = sight.segments.lengths
-        samples = zip(
-            sight.queries, q.split(asked), k.split(lengths), v.split(lengths), strict=True
-        )
-        mixed: list[Tensor] = []
-        for number, (rows, *parts) in enumerate(samples):
-            q_row, k_row, v_row = (part.transpose(0, 1)[None] for part in parts)
+        asked = [run.num_rows for run in sight.runs]
+        held = [run.num_samples * run.length for run in sight.runs]
+        mixed = []
+        first = 0
+        for run, *parts in zip(
+            sight.runs, q.split(asked), k.split(held), v.split(held), strict=True
+        ):
+            q_run, k_run, v_run = (
+                part.unflatten(0, (run.num_samples, -1)).transpose(1, 2) for part in parts
+            )
             if cache is not None:
-                cache.store(number, k_row[0], v_row[0])
+                cache.store(first, k_run, v_run)
+            first += run.num_samples
             if relative is not None:
-                mixed += self.attend_relative(q_row, k_row, v_row, relative, sight, rows)
+                out = self.attend_relative(q_run, k_run, v_run, relative, sight, run)
             else:
-                mixed += self.attend(q_row, k_row, v_row, sight, rows)
-        merged: Tensor = torch.cat(mixed) if mixed else q
-        return self.output(merged.flatten(1).to(x.dtype))  # type: ignore[no-any-return]  # [M, H]
+                out = self.attend(q_run, k_run, v_run, sight, run)
+            mixed.append(out.transpose(1, 2).flatten(0, 1))
+        return self.output(torch.cat(mixed).flatten(1).to(x.dtype))  # type: ignore[no-any-return]
 
     def project(self, x: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [M, N, D] and keys and values [T, N, D]."""
@@ -153,28 +195,18 @@ class Attention(nn.Module):
         k, v = F.linear(x, weight[width:], bias[width:]).unflatten(1, (2, *split)).unbind(1)
         return q, k, v
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, sight: Sight, rows: Queries
-    ) -> Iterator[Tensor]:
-        """The asked rows of one sample, [rows, N, D]: those in Part A, then those in Part B.
-
-        Args:
-            q: [1, N, rows, D].
-            k: [1, N, S, D].
-            v: [1, N, S, D].
-            sight: what each row sees.
-            rows: which rows ask.
-        """
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight, run: Queries) -> Tensor:
+        """A run of samples: q [samples, N, rows, D], k and v [samples, N, S, D] -> as q."""
         dropout = self.dropout if self.training else 0.0
-        a, split = rows.part_a_length, rows.num_in_a
+        a, split = run.part_a_length, run.num_in_a
+        out = []
         if split:
             seen = k[:, :, :a], v[:, :, :a]
-            mixed = F.scaled_dot_product_attention(q[:, :, :split], *seen, dropout_p=dropout)
-            yield mixed[0].transpose(0, 1)
-        if rows.num_in_b:
-            bias = sight.bias(rows).to(q.dtype)
-            mixed = F.scaled_dot_product_attention(q[:, :, split:], k, v, bias, dropout)
-            yield mixed[0].transpose(0, 1)
+            out.append(F.scaled_dot_product_attention(q[:, :, :split], *seen, dropout_p=dropout))
+        if run.num_in_b:
+            bias = sight.bias(run).to(q.dtype)
+            out.append(F.scaled_dot_product_attention(q[:, :, split:], k, v, bias, dropout))
+        return torch.cat(out, 2) if out else q
 
     def attend_relative(
         self,
@@ -183,24 +215,23 @@ class Attention(nn.Module):
         v: Tensor,
         relative: RelativePositions,
         sight: Sight,
-        rows: Queries,
-    ) -> Iterator[Tensor]:
+        run: Queries,
+    ) -> Tensor:
         """`attend` with a score for the distance of each pair (Transformer-XL), all rows asked."""
         assert self.relative is not None
         dropout = self.dropout if self.training else 0.0
-        a, length = rows.part_a_length, rows.length
+        a, length = run.part_a_length, run.length
         distances = self.relative(relative.sinusoids(length, q)).unflatten(1, q.shape[1::2])
         asked = q + relative.content_bias[:, None]
+        out = []
         if a:
-            bias = relative.bias(q[0], distances, 0, a)[None, ..., :a].to(q.dtype)
+            bias = relative.bias(q, distances, 0, a)[..., :a].to(q.dtype)
             seen = k[:, :, :a], v[:, :, :a]
-            mixed = F.scaled_dot_product_attention(asked[:, :, :a], *seen, bias, dropout)
-            yield mixed[0].transpose(0, 1)
+            out.append(F.scaled_dot_product_attention(asked[:, :, :a], *seen, bias, dropout))
         if a < length:
-            bias = relative.bias(q[0], distances, a, length)[None] + sight.bias(rows)
-            bias = bias.to(q.dtype)
-            mixed = F.scaled_dot_product_attention(asked[:, :, a:], k, v, bias, dropout)
-            yield mixed[0].transpose(0, 1)
+            bias = (relative.bias(q, distances, a, length) + sight.bias(run)).to(q.dtype)
+            out.append(F.scaled_dot_product_attention(asked[:, :, a:], k, v, bias, dropout))
+        return torch.cat(out, 2)
 
     def step(self, x: Tensor, cache: LayerCache) -> Tensor:
         """One more token for every row of the cache, which sees all of its row, [R, H]."""

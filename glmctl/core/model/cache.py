@@ -78,10 +78,11 @@ class LayerCache:
     values: Tensor
     places: Places | None
 
-    def store(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Fill the start of a row with [N, S, D]."""
-        self.keys[row, :, : keys.shape[1]] = keys
-        self.values[row, :, : values.shape[1]] = values
+    def store(self, first: int, keys: Tensor, values: Tensor) -> None:
+        """Fill the start of the rows from `first` on with [samples, N, S, D]."""
+        rows, places = slice(first, first + len(keys)), slice(keys.shape[2])
+        self.keys[rows, :, places] = keys
+        self.values[rows, :, places] = values
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Put [R, N, D] into the next places; give all keys, all values and what is seen."""

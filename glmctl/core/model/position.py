@@ -39,20 +39,20 @@ class RelativePositions(nn.Module):
         the same elements are taken here, for a block of rows.
 
         Args:
-            q: queries of the sample, [N, S, D].
+            q: queries of samples of one length, [samples, N, S, D].
             distances: projected sinusoids, [S, N, D].
             first: first row of the block.
             last: row after the block.
 
         Returns:
-            [N, last - first, S].
+            [samples, N, last - first, S].
         """
-        length = q.shape[1]
-        rows = q[:, first : last + 1] + self.distance_bias[:, None]
-        scores = rows @ distances.permute(1, 2, 0) * q.shape[2] ** -0.5  # [N, rows (+ 1), S]
-        padded = F.pad(scores, (1, 0)).flatten(1)
+        length = q.shape[2]
+        rows = q[:, :, first : last + 1] + self.distance_bias[:, None]
+        scores = rows @ distances.permute(1, 2, 0) * q.shape[3] ** -0.5  # [.., rows (+ 1), S]
+        padded = F.pad(scores, (1, 0)).flatten(2)
         # Element (i, j) of the shifted square is element S + i S + j of the padded one, whose
         # rows are S + 1 wide.
         offset = length + first * length - first * (length + 1)
-        wanted: Tensor = padded[:, offset : offset + (last - first) * length]
-        return wanted.unflatten(1, (last - first, length))  # type: ignore[no-any-return]
+        wanted: Tensor = padded[..., offset : offset + (last - first) * length]
+        return wanted.unflatten(2, (last - first, length))  # type: ignore[no-any-return]

@@ -116,7 +116,7 @@ def train_step(
                 b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids
             )
         share = total / num_targets
-        share.backward()  # type: ignore[no-untyped-call]
+        share.backward()
         loss += share.detach()
     grad_norm = clip_gradients(state.model.parameters(), config.max_grad_norm)
     metrics = StepMetrics(loss.item(), grad_norm.item())

@@ -35,7 +35,7 @@ def original_copy(golden: Path, tmp_path: Path) -> Path:
     """A checkpoint of the original code without the sizes beside it."""
     folder = tmp_path / "a" / "b" / "c"
     folder.mkdir(parents=True)
-    shutil.copy(golden / "glm_orig" / "greedy_module.pt", folder / "model.pt")
+    shutil.copy(golden / "glm_orig/ckpt/1000/mp_rank_00_model_states.pt", folder / "model.pt")
     return folder / "model.pt"
 
 

@@ -152,7 +152,7 @@ def test_an_unknown_name_lists_the_names_spelt_alike():
 
 def test_a_name_like_no_other_lists_all_names():
     (problem,) = problems_of("xyz")
-    assert problem.endswith("built-in: glm-base, glm-large, smoke/tiny")
+    assert problem.endswith("built-in: glm-base, glm-large, mini/glmctl-default, smoke/tiny")
 
 
 def test_set_reads_toml_values_and_bare_words(small):

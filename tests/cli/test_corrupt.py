@@ -1,0 +1,315 @@
+"""`glmctl corrupt` end to end: what it prints, the way back, and lines that are wrong."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glmctl.cli.app import run
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMAND = Path(sys.executable).with_name("glmctl")
+SENTENCE = "The oven is hot and the grey cat sleeps beside it.\n"
+BAKERY = "\u9762\u5305\u5e97\u516d\u70b9\u5f00\u95e8\u3002"
+TEXTS = [
+    "The oven is hot and the grey cat sleeps beside it.",
+    f"{BAKERY} \U0001f600  {BAKERY}",
+    "  two  spaces  \t and a tab \t at the end ",
+    "[MASK] and [sMASK] sop eop are words here.",
+    "family \U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301 \ufb01 \uff21 \u3000 \ufeff",
+    "breaks of others: \u2028 and \u2029 and \x85 and \x0b",
+    "x",
+]
+
+
+def raw(*args: str | Path, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
+    command = [COMMAND, "corrupt", *args]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+
+
+def restored(part_a: str, part_b: str) -> str:
+    """A sentence put together again from what a reader sees of it."""
+    text = part_a.removeprefix("A: ")
+    for piece in part_b.removeprefix("B: ").split(" | "):
+        name, _, hidden = piece.partition("] ")
+        assert text.count(f"{name}]") == 1
+        text = text.replace(f"{name}]", hidden)
+    return text
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_reader_can_put_the_sentence_together_again(seed, capsys, tmp_path):
+    (tmp_path / "a.txt").write_text(SENTENCE)
+    assert run(["corrupt", str(tmp_path / "a.txt"), "--seed", str(seed)]) == 0
+    part_a, part_b = capsys.readouterr().out.splitlines()
+    assert part_a.startswith("A: ")
+    assert part_b.startswith("B: [MASK ")
+    assert restored(part_a, part_b) == SENTENCE.rstrip()
+
+
+def test_blanks_are_numbered_in_reading_order_and_part_b_is_not(capsys):
+    assert run(["corrupt", "glmctl-demo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    is_shuffled = False
+    for part_a, part_b in zip(lines[::2], lines[1::2], strict=True):
+        seen = [word.partition("]")[0] for word in part_a.split("[MASK ")[1:]]
+        told = [word.partition("]")[0] for word in part_b.split("[MASK ")[1:]]
+        assert seen == [str(number) for number in range(1, len(seen) + 1)]
+        assert sorted(told, key=int) == seen
+        is_shuffled |= told != seen
+    assert is_shuffled
+
+
+def test_json_holds_an_example_a_line(glmctl: Run):
+    done = glmctl("corrupt", "--json", stdin=SENTENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert list(record) == [
+        "schema",
+        "line",
+        "objective",
+        "input_ids",
+        "target_ids",
+        "loss_mask",
+        "position_ids",
+        "part_a_length",
+        "spans",
+        "tokenizer",
+    ]
+    assert record["schema"] == "glmctl.CorruptedLine/1"
+    assert (record["line"], record["objective"]) == (1, "token")
+    ids = [int(word) for word in glmctl("tokenize", stdin=SENTENCE).stdout.split()]
+    hidden = sum(stop - start for start, stop in record["spans"])
+    num_spans, length = len(record["spans"]), record["part_a_length"]
+    assert length == len(ids) + 2 - hidden + num_spans
+    assert record["loss_mask"] == [0] * length + [1] * (hidden + num_spans)
+    assert len(record["input_ids"]) == len(record["target_ids"]) == len(record["loss_mask"])
+    places, steps = record["position_ids"]
+    assert places[:length] == list(range(length))
+    assert steps[:length] == [0] * length
+    assert steps[length] == 1
+    start, stop = record["spans"][0]
+    assert record["target_ids"][length : length + stop - start] == ids[start - 1 : stop - 1]
+
+
+@pytest.mark.parametrize("objective", ["token", "sentence", "document", "mix", "mlm"])
+def test_undo_gives_every_character_back(objective, glmctl: Run, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    made = raw("--objective", objective, "--json", tmp_path / "a.txt", stdin=b"")
+    assert made.returncode == 0
+    assert len(made.stdout.splitlines()) == len(TEXTS)
+    assert any(json.loads(line)["spans"] for line in made.stdout.splitlines())
+    done = raw("--undo", stdin=made.stdout)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (tmp_path / "a.txt").read_bytes()
+
+
+def test_undo_as_json_gives_the_ids_of_the_tokenizer(glmctl: Run):
+    made = glmctl("corrupt", "--json", "--seed", "5", stdin=SENTENCE)
+    record = json.loads(glmctl("corrupt", "--undo", "--json", stdin=made.stdout).stdout)
+    assert record["schema"] == "glmctl.RestoredLine/1"
+    assert record["text"] == SENTENCE.rstrip()
+    assert record["ids"] == [int(i) for i in glmctl("tokenize", stdin=SENTENCE).stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("objective", "blank"),
+    [("token", "[MASK 1]"), ("sentence", "[sMASK 1]"), ("document", "[gMASK 1]")],
+)
+def test_an_objective_has_its_own_blank(objective, blank, glmctl: Run):
+    part_a, part_b = glmctl("corrupt", "--objective", objective, stdin=SENTENCE).stdout.splitlines()
+    assert blank in part_a
+    assert blank in part_b
+
+
+def test_a_document_hides_its_end_and_a_sentence_is_hidden_whole(capsys):
+    assert run(["corrupt", "glmctl-demo", "--objective", "document", "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(len(record["spans"]) == 1 for record in records)
+    assert run(["corrupt", "glmctl-demo", "--objective", "sentence"]) == 0
+    for part_b in capsys.readouterr().out.splitlines()[1::2]:
+        for hidden in part_b.removeprefix("B: ").split(" | "):
+            assert hidden.endswith((".", "?", "!", ":", ";", "\u3002", "\uff1f", "\uff01")), hidden
+
+
+def test_the_mix_is_five_three_and_two_tenths(glmctl: Run):
+    done = glmctl("corrupt", "--objective", "mix", "--json", stdin="A cat. A dog. An ox.\n" * 2000)
+    count = Counter(json.loads(line)["objective"] for line in done.stdout.splitlines())
+    shares = {name: number / 2000 for name, number in count.items()}
+    # three standard deviations of 2,000 draws
+    assert shares == pytest.approx({"token": 0.5, "sentence": 0.3, "document": 0.2}, abs=0.035)
+
+
+def test_the_seed_decides_and_a_line_does_not_depend_on_its_neighbours(glmctl: Run):
+    lines = [f"{SENTENCE.rstrip()} {number}\n" for number in range(5)]
+    outputs = [glmctl("corrupt", "--seed", s, stdin="".join(lines)).stdout for s in "112"]
+    assert outputs[0] == outputs[1]
+    assert outputs[0] != outputs[2]
+    assert glmctl("corrupt", "--seed", "1", stdin="".join(lines[:2])).stdout == "".join(
+        outputs[0].splitlines(keepends=True)[:4]
+    )
+
+
+def test_a_recipe_says_how_and_set_changes_it(glmctl: Run, tmp_path: Path):
+    (tmp_path / "a.txt").write_text(SENTENCE * 20)
+    usual = ("corrupt", "a.txt", "--recipe", "smoke/tiny", "--json")
+    few, many = (
+        sum(len(json.loads(line)["spans"]) for line in done.stdout.splitlines())
+        for done in (
+            glmctl(*usual),
+            glmctl(*usual, "--set", "objective.mask_ratio=0.6"),
+        )
+    )
+    assert 0 < few < many
+    seeds = [glmctl(*usual, "--set", f"train.seed={seed}").stdout for seed in (7, 8)]
+    assert seeds[0] != seeds[1]
+    assert glmctl(*usual, "--seed", "7").stdout == seeds[0]
+
+
+def test_a_line_longer_than_the_recipe_allows_is_left_out(glmctl: Run):
+    args = ("corrupt", "--recipe", "smoke/tiny", "--set", "data.sequence_length=16")
+    done = glmctl(*args, stdin=f"{SENTENCE}{'oven ' * 60}\n{SENTENCE}")
+    assert done.returncode == 1
+    lines = done.stdout.split("\n")
+    assert [line[:2] for line in lines] == ["A:", "B:", "", "", "A:", "B:", ""]
+    assert done.stderr.startswith("error: line 2: is ")
+    assert "data.sequence_length is 16; split the line or raise it" in done.stderr
+
+
+BAD = b"The oven is hot.\n\nb\xff\nThe cat sleeps.\n"
+
+
+def test_a_line_that_cannot_be_corrupted_keeps_its_place(glmctl: Run):
+    done = raw(stdin=BAD)
+    assert done.returncode == 1
+    lines = done.stdout.decode().split("\n")
+    assert [line[:2] for line in lines] == ["A:", "B:", "", "", "", "", "A:", "B:", ""]
+    assert done.stderr.decode().splitlines() == [
+        "error: line 2: is empty; there is nothing to hide",
+        "error: line 3: is not UTF-8: byte 0xff at byte 1 of the line",
+    ]
+
+
+def test_json_has_a_record_for_a_line_that_cannot_be_corrupted():
+    done = raw("--json", stdin=BAD)
+    assert (done.returncode, done.stderr) == (1, b"")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["line"] for record in records] == [1, 2, 3, 4]
+    assert [record.get("error") for record in records] == [
+        None,
+        "is empty; there is nothing to hide",
+        "is not UTF-8: byte 0xff at byte 1 of the line",
+        None,
+    ]
+
+
+def test_undo_says_why_a_line_has_no_text_and_keeps_its_place():
+    done = raw("--undo", stdin=raw("--json", stdin=BAD).stdout)
+    assert done.returncode == 1
+    assert done.stdout == b"The oven is hot.\n\n\nThe cat sleeps.\n"
+    start = "is not an example of glmctl corrupt --json; its line is"
+    assert done.stderr.decode().splitlines() == [
+        f"error: line 2: {start} empty; there is nothing to hide",
+        f"error: line 3: {start} not UTF-8: byte 0xff at byte 1 of the line",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"part_a_length": -2}, "tokens are not Part A (-2) and the spans"),
+        ({"spans": [[0, 1], [0, 1]]}, "tokens are not Part A"),
+        ({"spans": "none"}, "spans: Input should be a valid array"),
+        ({"tokenizer": "0" * 32}, "was made with another tokenizer; name it with --tokenizer"),
+    ],
+)
+def test_undo_refuses_a_record_that_was_changed(change, problem, glmctl: Run):
+    record = json.loads(glmctl("corrupt", "--json", stdin=SENTENCE).stdout)
+    done = glmctl("corrupt", "--undo", stdin=json.dumps(record | change) + "\n")
+    assert (done.returncode, done.stdout) == (1, "\n")
+    assert done.stderr.startswith("error: line 1: ")
+    assert problem in done.stderr
+
+
+def test_undo_names_an_id_that_is_not_in_the_vocabulary(glmctl: Run):
+    record = json.loads(glmctl("corrupt", "--json", stdin=SENTENCE).stdout)
+    record["target_ids"][1] = 999_999
+    done = glmctl("corrupt", "--undo", stdin=json.dumps(record))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: line 1: holds id 999999: not in the vocabulary")
+
+
+def test_a_megabyte_line_is_one_example_and_comes_back():
+    line = b"The oven is hot. " * 70_000 + b"\n"
+    made = raw("--json", stdin=line)
+    assert made.stdout.count(b"\n") == 1
+    assert raw("--undo", stdin=made.stdout).stdout == line
+
+
+def test_who_types_gets_each_line_answered():
+    with subprocess.Popen(
+        [COMMAND, "corrupt"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdin.write(SENTENCE.encode())
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b"A: ")
+            assert process.stdout.readline().startswith(b"B: ")
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("flag", ["", "--json"])
+def test_head_ends_it_quietly(flag):
+    script = f"yes 'The oven is hot.' | ('{COMMAND}' corrupt {flag}; echo $? >&2) | head -1"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == "0\n"
+
+
+def test_a_full_disk_is_a_fault_of_the_machine():
+    with open(os.devnull, "rb") as _, open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [COMMAND, "corrupt", "glmctl-demo"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"error: output: the disk is full")
+
+
+@pytest.mark.parametrize("verb", ["corrupt", "tokenize"])
+@pytest.mark.parametrize("content", [gzip.compress(SENTENCE.encode() * 99)[:-20], b"no gzip\n"])
+def test_a_damaged_file_is_named(verb, content, glmctl: Run, tmp_path: Path):
+    (tmp_path / "a.txt.gz").write_bytes(content)
+    done = glmctl(verb, "a.txt.gz")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: a.txt.gz: damaged .gz file (")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["gone.txt"], 3, "gone.txt: no such text; name a file, a folder or one of glmctl-demo"),
+        (["--tokenizer", "nope"], 3, "nope: no such tokenizer; name a file, a folder, hf:NAME"),
+        (["--recipe", "glm-bas"], 2, "did you mean glm-base"),
+        (["--set", "train.seed=1"], 2, "--set changes a recipe; add --recipe RECIPE"),
+        (["--undo", "--seed", "1"], 2, "--undo draws nothing; leave out --objective and --seed"),
+        (["--objective", "word"], 2, "'token', 'sentence', 'document', 'mix', 'mlm'"),
+        (["--seed", "-1"], 2, "--seed"),
+    ],
+)
+def test_what_cannot_be_done_is_said(args, code, message, glmctl: Run):
+    done = glmctl("corrupt", *args, stdin=SENTENCE)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
