@@ -9,10 +9,10 @@ import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from glmctl.core.data.text import (
@@ -269,7 +269,7 @@ class Example(BaseModel):
 
     target_ids: list[int]
     part_a_length: int
-    spans: list[tuple[int, int]]
+    spans: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     tokenizer: str
 
     @model_validator(mode="before")
@@ -309,7 +309,11 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
     """
     try:
         example = Example.model_validate_json(line)
-        ids = restore(example.target_ids, example.part_a_length, example.spans)
+        ids = restore(
+            example.target_ids,
+            example.part_a_length,
+            [(start, stop) for start, stop in example.spans],
+        )
     except ValidationError as error:
         issue = error.errors()[0]
         place = ".".join(map(str, issue["loc"]))

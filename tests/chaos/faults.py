@@ -119,7 +119,9 @@ def main() -> int:
             is_alive = survives(copy, fault)
             num_killed += not is_alive
             verdict = "SURVIVED" if is_alive else "killed"
-            print(f"{verdict:8}  {fault.name}  {time.perf_counter() - started_at:.1f} s", flush=True)
+            print(
+                f"{verdict:8}  {fault.name}  {time.perf_counter() - started_at:.1f} s", flush=True
+            )
     print(f"killed {num_killed} of {len(faults)}")
     return 0 if num_killed == len(faults) else 1
 

@@ -80,6 +80,7 @@ def test_the_recipes_and_the_assets_are_in_the_wheel(tmp_path):
     target = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "zipfile", "-e", wheel, target], check=True)
     assert (target / "glmctl" / "assets" / "demo.jsonl").is_file()
+    assert (target / "glmctl" / "assets" / "glmctl-default" / "model.safetensors").is_file()
     code = (
         "import glmctl.recipe.load as load; print(load.__file__); "
         "print(*map(load.recipe_name, load.builtin_recipes()), load.load_recipe('glm-large').train)"
@@ -93,4 +94,6 @@ def test_the_recipes_and_the_assets_are_in_the_wheel(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{target}/glmctl/recipe/load.py\nglm-base glm-large smoke/tiny ")
+    assert done.stdout.startswith(
+        f"{target}/glmctl/recipe/load.py\nglm-base glm-large mini/glmctl-default "
+    )
