@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup check lint types imports unit test demo bench size
+.PHONY: help setup check lint types imports unit test demo bench chaos size
 
 help:      ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -47,6 +47,9 @@ demo: .venv/.user  ## see a sentence corrupted, blanks filled, and a GLM learn t
 
 bench: .venv/.dev  ## the numbers, on this machine
 	python tests/bench/startup.py
+
+chaos: .venv/.dev  ## deliberate faults, each of which the tests must catch
+	python tests/chaos/faults.py
 
 size: .venv/.dev  ## lines per file and the longest functions
 	python tests/bench/size.py

@@ -6,6 +6,7 @@ Text of the user never passes through markup, and lines are left to the terminal
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 REFRESH_SECONDS = 0.1
+FIGURE = re.compile(r"\d[\d,.:]*( \S+)?")
 
 
 @dataclass
@@ -125,8 +127,8 @@ def value_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[Text]:
 
 
 def is_figure(text: str) -> bool:
-    """Whether a value is a number with its unit, to be set to the right."""
-    return text[:1].isdigit() and len(text.split()) <= 2
+    """Whether a value is a number with its unit, to be set to the right; a digest is not."""
+    return FIGURE.fullmatch(text) is not None
 
 
 def label_and_value(name: str, value: Any) -> tuple[str, str]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glmctl.core.data.text import (
     JSON_LINES,
@@ -272,14 +271,6 @@ class Example(BaseModel):
     spans: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     tokenizer: str
 
-    @model_validator(mode="before")
-    @classmethod
-    def refuse_failure(cls, values: Any) -> Any:
-        """The record of a line that could not be corrupted says why."""
-        if isinstance(values, dict) and "error" in values:
-            raise PydanticCustomError("failure", "its line {why}", {"why": values["error"]})
-        return values
-
 
 def undo_source(
     source: str | None, tokenizer: Tokenizer, *, one_line: bool
@@ -315,9 +306,7 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
             [(start, stop) for start, stop in example.spans],
         )
     except ValidationError as error:
-        issue = error.errors()[0]
-        place = ".".join(map(str, issue["loc"]))
-        problem = f"{place}: {issue['msg']}" if place else issue["msg"]
+        problem = explain(error)
         raise InputError("line", f"is not an example of glmctl corrupt --json; {problem}") from None
     except ValueError as error:
         raise InputError("line", f"is not an example of glmctl corrupt --json; {error}") from None
@@ -334,6 +323,15 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
     if one_line and "\n" in text:
         raise InputError("line", "the text has several lines; --json shows it")
     return {"ids": ids, "text": text}
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that is wrong with a record; that of a failure says why itself."""
+    issue = error.errors()[0]
+    if issue["type"] == "missing" and "error" in issue["input"]:
+        return f"its line {issue['input']['error']}"
+    place = ".".join(map(str, issue["loc"]))
+    return f"{place}: {issue['msg']}" if place else issue["msg"]
 
 
 def read(line: bytes, *, is_json: bool) -> str | InputError:

@@ -3,6 +3,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 start=$(date +%s)
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # products this small wait for each other on more
 
 heading() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || heading() { printf '\n%s\n' "$1"; }

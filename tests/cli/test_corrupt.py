@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -129,15 +128,24 @@ def test_an_objective_has_its_own_blank(objective, blank, glmctl: Run):
     assert blank in part_b
 
 
-def test_a_document_hides_its_end_and_a_sentence_is_hidden_whole(capsys):
-    assert run(["corrupt", "glmctl-demo", "--objective", "document", "--json"]) == 0
-    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert all(len(record["spans"]) == 1 for record in records)
-    assert run(["corrupt", "glmctl-demo", "--objective", "sentence"]) == 0
-    for part_b in capsys.readouterr().out.splitlines()[1::2]:
-        for hidden in part_b.removeprefix("B: ").split(" | "):
-            hidden = hidden.rstrip('"\u201d\u2019')  # a token may hold the mark and the quote
-            assert hidden.endswith((".", "?", "!", ":", ";", "\u3002", "\uff1f", "\uff01")), hidden
+def test_a_document_hides_one_long_span_at_its_end_or_inside(glmctl: Run):
+    done = glmctl("corrupt", "--objective", "document", "--json", stdin=SENTENCE * 50)
+    num_tokens = len(glmctl("tokenize", stdin=SENTENCE).stdout.split())
+    is_inside = set()
+    for record in map(json.loads, done.stdout.splitlines()):
+        ((start, stop),) = record["spans"]
+        assert stop - start >= num_tokens // 2
+        is_inside.add(stop < num_tokens)
+    assert is_inside == {False, True}
+
+
+def test_a_sentence_is_hidden_whole(glmctl: Run):
+    text = "A cat sleeps. A dog barks? An ox eats!"
+    done = glmctl("corrupt", "--objective", "sentence", stdin=f"{text}\n" * 50)
+    hidden = set()
+    for part_b in done.stdout.splitlines()[1::2]:
+        hidden |= {piece.partition("] ")[2] for piece in part_b.split(" | ")}
+    assert hidden == {"A cat sleeps.", "A dog barks?", "An ox eats!"}
 
 
 def test_the_mix_is_five_three_and_two_tenths(glmctl: Run):
@@ -280,7 +288,7 @@ def test_head_ends_it_quietly(flag):
 
 
 def test_a_full_disk_is_a_fault_of_the_machine():
-    with open(os.devnull, "rb") as _, open("/dev/full", "wb") as full:
+    with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [COMMAND, "corrupt", "glmctl-demo"], stdout=full, stderr=subprocess.PIPE, check=False
         )

@@ -110,6 +110,14 @@ def test_durations_are_hours_minutes_seconds(seconds, text):
     assert render.format_duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("12,000", True), ("0.57 GiB", True), ("1:02:05", True), ("87af03", False), ("8 x 8", False)],
+)
+def test_numbers_are_told_from_digests_and_words(text, expected):
+    assert render.is_figure(text) is expected
+
+
 def test_yes_no_and_lists_read_like_words():
     assert render.format_value(True) == "yes"
     assert render.format_value((1000, "a")) == "1,000, a"
