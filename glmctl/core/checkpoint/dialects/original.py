@@ -20,6 +20,9 @@ from glmctl.errors import InputError
 
 TRACKERS = ("latest_checkpointed_iteration.txt", "latest")
 SHARD = "mp_rank_*_model_states.pt"
+# What torch meets in bytes that are no pickle depends on the bytes.
+NO_PICKLE = (EOFError, LookupError, ValueError, TypeError, AttributeError)
+UNREADABLE = (UnpicklingError, RuntimeError, *NO_PICKLE)
 
 # Their name -> ours. Query, key and value stand one after another in both.
 NAMES = {
@@ -103,16 +106,23 @@ def our_name(name: str) -> str | None:
     return None
 
 
+def _reason(error: Exception) -> str:
+    """What stands in the way, without torch's advice to trust the file all the same."""
+    call = re.search(r"GLOBAL (\S+)", str(error))
+    if call is not None:
+        return f"it names the code {call[1]}"
+    return "it holds no pickle" if isinstance(error, NO_PICKLE) else str(error).split(". ")[0]
+
+
 def _read_module(file: Path) -> Mapping[str, Tensor]:
     """The `module` part of one shard, read without executing anything."""
     try:
         with torch.serialization.safe_globals(_numpy_state_parts()):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UNREADABLE as error:
         raise InputError(
             str(file),
-            f"not a checkpoint that can be read as data only ({reason}); "
+            f"not a checkpoint that can be read as data only ({_reason(error)}); "
             "nothing in it was executed; use a file from a source you trust, saved by torch.save",
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("module"), dict):
