@@ -8,8 +8,9 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -25,6 +26,7 @@ from glmctl.errors import GlmctlError, InputError, MachineError
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or name another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or name another folder",
+    errno.EFBIG: "the file grew beyond the limit of the disk or of the shell; raise ulimit -f",
     errno.EROFS: "the folder cannot be written to; name another one",
     errno.EACCES: "permission denied; change the permissions or name another place",
     errno.EPERM: "permission denied; change the permissions or name another place",
@@ -148,7 +150,9 @@ app.add_typer(recipes, name="recipe")
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     started_at = time.monotonic()
-    code = attempt(args)
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        code = attempt(args)
     if render.voice.is_verbose:
         render.note(f"took {render.format_duration(time.monotonic() - started_at)}")
     try:
@@ -156,6 +160,18 @@ def run(args: Sequence[str]) -> int:
     except OSError:  # reported already, or nobody reads on
         drop_output()
     return code
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show what Python's `warnings` reports, without the line of code that it came from."""
+    render.warn(" ".join(str(message).split()))
 
 
 def attempt(args: Sequence[str]) -> int:

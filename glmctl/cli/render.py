@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 REFRESH_SECONDS = 0.1
+# JSON allows them in a string, and many readers of lines take them for the end of one.
+LINE_ENDS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 FIGURE = re.compile(r"\d[\d,.:]*( \S+)?")
 
 
@@ -56,7 +58,7 @@ def show(result: Any, *, as_json: bool) -> None:
 def emit(schema: str, record: Mapping[str, Any]) -> None:
     """Print one JSON object on a line of its own."""
     values = {"schema": f"glmctl.{schema}/1", **record}
-    print(json.dumps(values, default=str, ensure_ascii=False))
+    print(json.dumps(values, default=str, ensure_ascii=False).translate(LINE_ENDS))
 
 
 def say(text: str) -> None:

@@ -111,7 +111,7 @@ def expand_path(path: str, key: str) -> Path:
         name = found.group(1)
         if name not in os.environ:
             problem = f"{path!r} needs the environment variable {name}, which is not set"
-            raise UsageError(key, f"{problem}; export {name}=FOLDER or --set {key}")
+            raise UsageError(key, f"{problem}; export {name}=PATH first")
         return os.environ[name]
 
     return Path(re.sub(r"\$\{(\w+)\}", value_of, path))

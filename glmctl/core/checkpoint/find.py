@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from glmctl.core.checkpoint.dialects import original
-from glmctl.core.checkpoint.folder import is_model_folder, read_model_folder
+from glmctl.core.checkpoint.folder import REMEDY, is_model_folder, read_model_folder
 from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
@@ -80,6 +80,13 @@ def read_folder(folder: Path) -> Found:
     content = read_model_folder(folder)
     section = content.tokenizer
     tokenizer = None if section is None else load_tokenizer(section, folder)
+    made_with = content.manifest.get("tokenizer")
+    if tokenizer is not None and tokenizer.fingerprint != made_with:
+        raise InputError(
+            str(folder),
+            f"the tokenizer is damaged: expected digest {made_with}, found "
+            f"{tokenizer.fingerprint}; {REMEDY}",
+        )
     return Found(content.model, content.tensors, tokenizer, content.manifest.get("license"))
 
 

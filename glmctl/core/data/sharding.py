@@ -12,9 +12,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from glmctl.core.data.shards import FORMAT, INDEX_DTYPE, MANIFEST, digest_of, read_manifest
+from glmctl.core.data.shards import (
+    FORMAT,
+    INDEX_DTYPE,
+    MANIFEST,
+    TokenStore,
+    digest_of,
+    read_manifest,
+)
 from glmctl.core.data.text import COMPRESSED, Part, find_files, read_batches
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
@@ -140,7 +148,8 @@ def write_shards(
         The manifest.
 
     Raises:
-        InputError: a line of the text is invalid, or there is no document.
+        InputError: a line of the text is invalid, there is no document, or the shards are there
+            and damaged.
         UsageError: the folder holds something else.
         MachineError: a process died.
     """
@@ -167,6 +176,7 @@ def is_done(plan: ShardPlan, out: Path) -> bool:
     """Whether the folder holds the shards of this plan already; else note there what is made.
 
     Raises:
+        InputError: it does, and they are damaged.
         UsageError: it holds something else.
     """
     asked = {
@@ -179,14 +189,25 @@ def is_done(plan: ShardPlan, out: Path) -> bool:
             is_whole = name == MANIFEST
             there = read_manifest(out) if is_whole else json.loads((out / name).read_bytes())
             if {key: there.get(key) for key in asked} == asked:
+                if is_whole:
+                    TokenStore.open(out).verify()
                 return is_whole
-            raise UsageError(
-                str(out), "holds shards of another text or tokenizer; name another folder"
-            )
+            if is_whole or not is_outdated(there, asked):
+                raise UsageError(
+                    str(out), "holds shards of another text or tokenizer; name another folder"
+                )
+            for file in (*out.glob("shard-*"), out / PLAN):
+                file.unlink()
     if any(out.iterdir()):
         raise UsageError(str(out), "is not empty; name another folder")
     publish(out / PLAN, json.dumps(asked, ensure_ascii=False).encode())
     return False
+
+
+def is_outdated(unfinished: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether shards were begun of files that have changed since, so that none can be finished."""
+    before, now = ([source["file"] for source in each["sources"]] for each in (unfinished, asked))
+    return before == now and unfinished["tokenizer"] == asked["tokenizer"]
 
 
 def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRecord]:
@@ -255,7 +276,7 @@ def write_shard(
     num_empty = 0
     digest = xxhash.xxh3_128()
     scratch = out / f"{name}.tokens.partial"
-    with scratch.open("wb") as stream:
+    with naming(scratch), scratch.open("wb") as stream:
         for part in unit:
             for texts in read_batches(part):
                 rows = tokenizer.encode_batch([text for text in texts if text], special=False)
@@ -327,11 +348,22 @@ def clean(out: Path, records: Sequence[ShardRecord], *, everything: bool) -> Non
 def publish(file: Path, data: bytes) -> None:
     """Write a file so that it is whole or absent."""
     scratch = file.with_name(f"{file.name}.partial")
-    with scratch.open("wb") as stream:
+    with naming(scratch), scratch.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(scratch, file)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """The system says of a failed write why, but not which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def num_source_bytes(unit: Unit) -> int:

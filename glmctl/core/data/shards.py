@@ -25,6 +25,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX_DTYPE = np.dtype("<u8")
 HASH_BYTES = 1 << 24
+REMEDY = "remove the folder and make the shards again with glmctl tokenize"
 
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -81,8 +82,7 @@ class TokenStore:
                 if found != expected:
                     raise InputError(
                         str(self.folder / name),
-                        f"damaged: its digest is {found}, expected {expected}; "
-                        "make the shards again with glmctl tokenize",
+                        f"damaged: its digest is {found}, expected {expected}; {REMEDY}",
                     )
 
     def require_tokenizer(self, fingerprint: str) -> None:
@@ -120,7 +120,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_bytes())
     except ValueError as problem:
-        raise InputError(str(file), f"damaged: not JSON ({problem})") from problem
+        raise InputError(str(file), f"damaged: not JSON ({problem}); {REMEDY}") from problem
     number = manifest.get("format") if isinstance(manifest, dict) else None
     if number != FORMAT or "shards" not in manifest:
         raise InputError(
@@ -136,12 +136,12 @@ def check_size(file: Path, expected: int) -> None:
         InputError: it is.
     """
     if not file.is_file():
-        raise InputError(str(file), "missing; make the shards again with glmctl tokenize")
+        raise InputError(str(file), f"missing; {REMEDY}")
     found = file.stat().st_size
     if found != expected:
         raise InputError(
             str(file),
-            f"damaged: {found} bytes, expected {expected}; make the shards again",
+            f"damaged: {found} bytes, expected {expected}; {REMEDY}",
         )
 
 

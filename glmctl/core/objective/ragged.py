@@ -14,7 +14,9 @@ def starts_of(sizes: IntArray) -> IntArray:
 
 def count_up(sizes: IntArray, first: int | IntArray = 0) -> IntArray:
     """In each row: first, first + 1, first + 2, ... [sum of sizes]."""
-    return np.arange(sizes.sum()) - np.repeat(starts_of(sizes) - first, sizes)
+    counted = np.arange(sizes.sum())
+    counted -= np.repeat(starts_of(sizes) - first, sizes)
+    return counted
 
 
 def ragged(sizes: IntArray) -> tuple[IntArray, IntArray]:

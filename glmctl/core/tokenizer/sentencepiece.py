@@ -113,7 +113,9 @@ def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
     try:
         processor.LoadFromSerializedProto(proto)
     except RuntimeError as problem:
-        raise InputError(str(file), f"not a SentencePiece model ({problem})") from problem
+        raise InputError(
+            str(file), "not a SentencePiece model; name another file, or copy it again"
+        ) from problem
     if keeps_everything(proto, processor):
         return LosslessVocabulary(file, processor)
     return SentencePieceVocabulary(file, processor)

@@ -111,7 +111,9 @@ class RunFolder:
     def _refuse_other_recipe(self, recipe: Recipe) -> None:
         stored = load_recipe(str(self.recipe))
         changes = list(changed_keys(stored, recipe))
-        if changes:
+        if changes and not self.manifest.exists():  # it failed before it began
+            shutil.rmtree(self.data, ignore_errors=True)
+        elif changes:
             raise UsageError(str(self.root), "holds a run of another recipe", *changes, REMEDY)
 
     def _delete(self) -> None:

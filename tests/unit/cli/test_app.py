@@ -1,4 +1,5 @@
 import errno
+import warnings
 
 import pytest
 import typer
@@ -49,6 +50,10 @@ def test_several_problems_are_listed_under_their_place(failing, capsys):
     ("number", "problem"),
     [
         (errno.ENOSPC, "the disk is full; free some space or name another folder"),
+        (
+            errno.EFBIG,
+            "the file grew beyond the limit of the disk or of the shell; raise ulimit -f",
+        ),
         (errno.EROFS, "the folder cannot be written to; name another one"),
         (errno.EACCES, "permission denied; change the permissions or name another place"),
     ],
@@ -86,6 +91,19 @@ def test_anything_else_is_our_bug_with_its_traceback(failing, error, capsys):
 def test_ctrl_c_is_130_without_a_traceback(failing, capsys):
     assert failing(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_a_warning_of_python_is_one_line(monkeypatch, capsys):
+    broken = typer.Typer(callback=app.top)
+
+    def grumble() -> None:
+        """Grumble."""
+        warnings.warn("this is\n  odd", stacklevel=1)
+
+    app.add(broken, grumble)
+    monkeypatch.setattr(app, "app", broken)
+    assert app.run(["grumble"]) == 0
+    assert capsys.readouterr().err == "warning: this is odd\n"
 
 
 def test_an_exit_with_findings_keeps_its_code(failing, capsys):

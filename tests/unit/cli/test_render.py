@@ -69,6 +69,13 @@ def test_json_lines_keep_chinese_text_readable(capsys):
     assert capsys.readouterr().out == '{"schema": "glmctl.Line/1", "text": "\u4e2d"}\n'
 
 
+def test_a_json_line_is_one_line_for_every_reader(capsys):
+    text = "a\x85b\u2028c\u2029d"
+    render.emit("Line", {"text": text})
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["text"] == text
+
+
 @pytest.mark.parametrize("speak", [render.note, render.warn, render.complain])
 def test_messages_go_to_stderr_without_markup_or_wrapping(speak, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "8")

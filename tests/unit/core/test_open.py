@@ -208,3 +208,11 @@ def test_loading_a_model_leaves_the_compiler_of_torch_alone(tiny_model: Path):
     # It takes longer to load than everything else that a filled blank needs.
     code = "import glmctl, sys; glmctl.load(sys.argv[1]); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, tiny_model]).returncode == 0
+
+
+def test_a_flipped_bit_in_the_tokenizer_is_found(tiny_model: Path, tmp_path: Path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    data = (copy / "tiny.model").read_bytes()
+    (copy / "tiny.model").write_bytes(data.replace(b"oven", b"oveo"))
+    with pytest.raises(InputError, match="copy: the tokenizer is damaged: expected digest"):
+        load(copy)

@@ -303,7 +303,7 @@ def test_a_variable_that_is_not_set_is_named_with_key_and_remedy(monkeypatch):
         expand_path("${SOME_DATA}/a.txt", "data.probe")
     assert str(caught.value) == (
         "data.probe: '${SOME_DATA}/a.txt' needs the environment variable SOME_DATA, "
-        "which is not set; export SOME_DATA=FOLDER or --set data.probe"
+        "which is not set; export SOME_DATA=PATH first"
     )
 
 

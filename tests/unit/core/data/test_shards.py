@@ -171,6 +171,19 @@ def test_a_bad_line_is_named_by_any_process(corpus, tokenizer_config, tmp_path, 
         write(corpus, tokenizer_config, tmp_path / "out", processes=processes)
 
 
+def test_when_the_bad_line_is_corrected_the_same_command_starts_over(
+    corpus, tokenizer_config, tmp_path
+):
+    before = (corpus / "a.txt").read_bytes()
+    (corpus / "a.txt").write_bytes(before + b"\xff\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        write(corpus, tokenizer_config, tmp_path / "out")
+    (corpus / "a.txt").write_bytes(before)
+    write(corpus, tokenizer_config, tmp_path / "out")
+    write(corpus, tokenizer_config, tmp_path / "untroubled")
+    assert content(tmp_path / "out") == content(tmp_path / "untroubled")
+
+
 def test_a_process_that_dies_is_a_fault_of_the_machine(
     corpus, tokenizer_config, tmp_path, monkeypatch
 ):
@@ -188,8 +201,10 @@ def test_a_flipped_bit_is_found_with_both_digests(corpus, tokenizer_config, tmp_
     data[5] ^= 1
     file.write_bytes(data)
     expected = manifest["shards"][1]["digest"]
-    with pytest.raises(InputError, match=rf"{file.name}: damaged: .* expected {expected}; make"):
+    with pytest.raises(InputError, match=rf"{file.name}: damaged: .* expected {expected}; remove"):
         TokenStore.open(tmp_path / "out").verify()
+    with pytest.raises(InputError, match="remove the folder and make the shards again"):
+        write(corpus, tokenizer_config, tmp_path / "out")
 
 
 def test_a_flipped_bit_of_the_index_is_found(corpus, tokenizer_config, tmp_path):

@@ -119,5 +119,5 @@ def test_a_model_with_normalisation_or_without_bytes_is_not_called_lossless(tmp_
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     file = tmp_path / "some.model"
     file.write_bytes(b"hello")
-    with pytest.raises(InputError, match=r"some.model: not a SentencePiece model"):
+    with pytest.raises(InputError, match=r"some.model: not a SentencePiece model; name another"):
         load_sentencepiece(file)

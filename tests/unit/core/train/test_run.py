@@ -28,6 +28,7 @@ def folder(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.locked():
         folder.settle(recipe(), fresh=False, force=False)
+    folder.write_manifest({"finished": None})
     return folder
 
 
@@ -44,6 +45,14 @@ def test_another_recipe_is_refused_and_every_difference_named(folder):
     ):
         folder.settle(recipe(global_batch_size=8, seed=5), fresh=False, force=False)
     assert "steps = 10" in folder.recipe.read_text()
+
+
+def test_a_run_that_failed_before_it_began_takes_another_recipe_and_no_data_of_the_first(folder):
+    folder.manifest.unlink()
+    (folder.data / "a").mkdir(parents=True)
+    folder.settle(recipe(seed=5), fresh=False, force=False)
+    assert "seed = 5" in folder.recipe.read_text()
+    assert not folder.data.exists()
 
 
 def test_more_steps_and_another_rhythm_continue_the_run(folder):
