@@ -4,7 +4,9 @@ What concerns one command alone stands in the file of that command.
 """
 
 import os
+import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,7 +65,10 @@ def test_code_in_a_pickle_is_named_and_does_not_run(is_zip, glmctl: Run, tmp_pat
     assert (tmp_path / "trap").exists()  # it was a real one
 
 
-@pytest.mark.parametrize("content", [b"", b"hello junk" * 10, b"PK\x03\x04" + bytes(300)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello junk" * 10, b"PK\x03\x04" + bytes(300), pickle.dumps({"module": {}}, protocol=4)],
+)
 def test_a_file_that_is_no_checkpoint_is_named(content, glmctl: Run, tmp_path: Path):
     (tmp_path / "junk.pt").write_bytes(content)
     done = glmctl("infill", "--model", "junk.pt", "a [MASK]")
@@ -210,3 +215,51 @@ def test_a_folder_without_permission_is_named(tmp_path: Path):
         assert done.stderr.startswith("error: locked/"), done.stderr
         assert "permission denied" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["tokenize", "corrupt"])
+def test_ctrl_c_ends_a_stream_with_130(verb):
+    process = subprocess.Popen(
+        [COMMAND, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(b"The oven is hot.\n")
+    process.stdin.flush()
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == b"error: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("model.safetensors", "expected digest "),
+        ("tiny.model", "the tokenizer is damaged: expected digest "),
+    ],
+)
+def test_one_flipped_bit_in_a_model_is_found(file, problem, tiny_model, glmctl: Run, tmp_path):
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    data = (copy / file).read_bytes()
+    flipped = data.replace(b"oven", b"oveo") if file == "tiny.model" else flip_last(data)
+    (copy / file).write_bytes(flipped)
+    done = glmctl("infill", "--model", "copy", "The [MASK]")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert problem in done.stderr
+    assert "copy the model folder again, or save it anew" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def flip_last(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def test_a_variable_that_is_not_set_is_named_and_setting_it_begins_the_run(shards, glmctl: Run):
+    corpus = 'data.corpus=[{ name = "text", path = "${GLMCTL_TEST_PLACE}" }]'
+    done = glmctl("pretrain", "small.toml", "--set", corpus)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("which is not set; export GLMCTL_TEST_PLACE=PATH first\n")
+    place = {"GLMCTL_TEST_PLACE": str(shards)}
+    assert glmctl("pretrain", "small.toml", "--set", corpus, env=place).returncode == 0

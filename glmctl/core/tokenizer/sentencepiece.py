@@ -175,10 +175,11 @@ def train_sentencepiece(
         InputError: the text holds too few, or too many, different pieces for the size.
     """
     model = io.BytesIO()
+    failures: list[BaseException] = []
     sentencepiece.set_random_generator_seed(0)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences(documents),
+            sentence_iterator=remembering(sentences(documents), failures),
             model_writer=model,
             vocab_size=vocab_size,
             model_type=model_type,
@@ -198,10 +199,21 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as problem:
+        if failures:
+            raise failures[0] from None
         reason = str(problem).rpartition("]")[2].partition(" Increase vocab_size")[0].strip()
         reason = reason or "there is no text to learn from"
         raise InputError("--vocab-size", f"{vocab_size} cannot be met: {reason}") from problem
     return model.getvalue()
+
+
+def remembering(parts: Iterable[str], failures: list[BaseException]) -> Iterator[str]:
+    """The same; of an error on the way, the trainer would hand on no more than its words."""
+    try:
+        yield from parts
+    except (Exception, KeyboardInterrupt) as error:
+        failures.append(error)
+        raise
 
 
 def sentences(documents: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ and besides those only the few numpy constructors that saved random states are m
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -117,7 +118,11 @@ def _reason(error: Exception) -> str:
 def _read_module(file: Path) -> Mapping[str, Tensor]:
     """The `module` part of one shard, read without executing anything."""
     try:
-        with torch.serialization.safe_globals(_numpy_state_parts()):
+        # torch warns of pickles that it will refuse and asks to report them to its authors.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.serialization.safe_globals(_numpy_state_parts()),
+        ):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise InputError(

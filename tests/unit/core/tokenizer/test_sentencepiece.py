@@ -116,6 +116,17 @@ def test_a_model_with_normalisation_or_without_bytes_is_not_called_lossless(tmp_
         assert not load_sentencepiece(file).is_lossless
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("a.txt:9", "not UTF-8")])
+def test_an_error_in_the_middle_of_the_text_is_that_error(error):
+    def documents():
+        yield from ["The oven is hot."] * 50
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        train_sentencepiece(documents(), 300, "bpe")
+    assert caught.value is error
+
+
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     file = tmp_path / "some.model"
     file.write_bytes(b"hello")
