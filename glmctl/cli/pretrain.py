@@ -23,7 +23,9 @@ def pretrain(
 
     recipe = load_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
     if dry_run:
-        render.show(make_plan(recipe), as_json=as_json)
+        from glmctl.core.tokenizer.rows import with_vocabulary
+
+        render.show(make_plan(with_vocabulary(recipe)), as_json=as_json)
         return
     from glmctl.stages import pretrain as stage  # torch loads here, never for --help
 

@@ -19,6 +19,7 @@ from glmctl.errors import UsageError
 from glmctl.recipe.schema import Recipe, Section
 
 MAX_PARENTS = 2
+VARIABLE = r"\$\{(\w+)\}"
 Tables = dict[str, Any]
 
 
@@ -107,14 +108,15 @@ def expand_path(path: str, key: str) -> Path:
         UsageError: a variable is not set.
     """
 
-    def value_of(found: re.Match[str]) -> str:
-        name = found.group(1)
-        if name not in os.environ:
-            problem = f"{path!r} needs the environment variable {name}, which is not set"
-            raise UsageError(key, f"{problem}; export {name}=PATH first")
-        return os.environ[name]
+    for name in unset_variables(path):
+        problem = f"{path!r} needs the environment variable {name}, which is not set"
+        raise UsageError(key, f"{problem}; export {name}=PATH first")
+    return Path(re.sub(VARIABLE, lambda found: os.environ[found.group(1)], path))
 
-    return Path(re.sub(r"\$\{(\w+)\}", value_of, path))
+
+def unset_variables(path: str) -> list[str]:
+    """Names of the ``${VAR}`` in a path that the environment does not have."""
+    return [name for name in re.findall(VARIABLE, path) if name not in os.environ]
 
 
 def read_tables(path: Path, place: str) -> Tables:

@@ -77,6 +77,8 @@ class ModelConfig(Section):
     """learned_2d: place in Part A and place in the span; learned_1d: one place, as BERT."""
     norm_eps: PositiveFloat = 1e-5
     """Added to the variance in every layer norm."""
+    init_std: PositiveFloat = 0.02
+    """Of the initial weights; a narrow model learns sooner with about 1 / sqrt(hidden_size)."""
     dropout: Probability = 0.1
     """Of the embedding sum and of each residual branch."""
     attention_dropout: Probability = 0.1
@@ -169,6 +171,8 @@ class CorpusConfig(Section):
     """Name in logs and metrics."""
     path: str
     """Token shards, a text or JSONL file, a folder of those, or the built-in glmctl-demo."""
+    weight: PositiveFloat = 1.0
+    """How often an epoch reads each document; 2.5: in turn two and three times."""
 
 
 class DataConfig(Section):

@@ -21,6 +21,7 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
+from glmctl.core.tokenizer.rows import rows_for
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
@@ -32,7 +33,6 @@ from glmctl.core.train.state import TrainState
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
 
-VOCABULARY_MULTIPLE = 128
 PROBE_SHARES = ("probe_exact_match_share", "probe_baseline_share")
 
 
@@ -165,8 +165,7 @@ def sized_for(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
         UsageError: the recipe gives the vocabulary too few.
     """
     if config.vocab_rows is None:
-        rows = -(-tokenizer.size // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
-        return config.model_copy(update={"vocab_rows": rows})
+        return config.model_copy(update={"vocab_rows": rows_for(tokenizer.size)})
     if config.vocab_rows < tokenizer.size:
         raise UsageError(
             "model.vocab_rows",
@@ -180,11 +179,14 @@ def training_data(
     recipe: Recipe, stores: Sequence[TokenStore], tokenizer: Tokenizer
 ) -> TrainingData:
     """The rows of all steps."""
-    lengths = np.concatenate([store.lengths for store in stores])
     train, section = recipe.train, recipe.data
+    lengths = np.concatenate([store.lengths for store in stores])
+    weights = np.repeat(
+        [corpus.weight for corpus in section.corpus], [len(store.lengths) for store in stores]
+    )
     return TrainingData(
         stores,
-        RowOrder(lengths, section.sequence_length, section.pack, train.seed),
+        RowOrder(lengths, section.sequence_length, section.pack, train.seed, weights),
         corruption_of(recipe, recipe.objective, tokenizer),
         tokenizer.special,
         train.global_batch_size,

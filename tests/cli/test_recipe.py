@@ -22,7 +22,7 @@ def test_show_prints_toml_with_inherited_and_changed_values(glmctl):
     done = glmctl("recipe", "show", "glm-large", "--set", "train.seed=7", "--gpus", "8")
     tables = tomllib.loads(done.stdout)
     assert tables["train"]["seed"] == 7
-    assert tables["data"]["corpus"] == [{"name": "wikibook", "path": "${WIKIBOOK}"}]
+    assert tables["data"]["corpus"] == [{"name": "wikibook", "path": "${WIKIBOOK}", "weight": 1.0}]
     assert tables["topology"]["gpus_per_node"] == 8
     assert "extends" not in tables["recipe"]
 
@@ -65,6 +65,21 @@ def test_the_plan_of_the_paper_on_eight_gpus(glmctl):
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for line in ("total 109,338,624", "micro steps 8", "rows per step 1,024"):
         assert line in lines
+
+
+def test_the_plan_counts_the_vocabulary_that_the_recipe_leaves_out(glmctl):
+    done = glmctl("pretrain", "smoke/tiny", "--dry-run", "--json")
+    parameters = json.loads(done.stdout)["parameters"]
+    assert parameters["word_embedding"] == 7040 * 96  # 7,032 pieces and special tokens, ceil128
+    assert parameters["missing"] is None
+
+
+def test_a_plan_needs_no_variable_of_a_path(glmctl):
+    done = glmctl(
+        "pretrain", "smoke/tiny", "--dry-run", "--set", "tokenizer.path=${NOWHERE}/v.model"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "its rows are left to a tokenizer that is not here" in done.stdout
 
 
 def test_a_recipe_that_does_not_exist_is_exit_2_without_a_traceback(glmctl):

@@ -1,25 +1,35 @@
 """Which stretch of which document is read when: a pure function of (seed, epoch, row).
 
 The rows of an epoch hold every token of every document exactly once, in an order that the seed
-and the epoch draw. Rows are numbered through the whole run: step s reads the rows
-[s * global_batch_size, (s + 1) * global_batch_size), and epoch e is the rows
-[e * num_rows, (e + 1) * num_rows). So a resumed run needs nothing but its step.
+and the epoch draw. A weighted document is read so many times instead; what a fraction leaves over
+is owed to later epochs, so that after e epochs it was read e times its weight, to less than one.
+Rows are numbered through the whole run, one epoch after another: step s reads the rows
+[s * global_batch_size, (s + 1) * global_batch_size). So a resumed run needs nothing but its step.
 
-Shapes: n pieces, D documents.
+Shapes: n pieces, D documents, I items of an epoch.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
 
-from glmctl.core.objective.draws import BoolArray, IntArray, UInt64Array, sample_keys
+from glmctl.core.objective.draws import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    UInt64Array,
+    sample_keys,
+)
 
 PIECES_PER_ROW = 1 << 16  # sample index of piece p of row r: r * 2**16 + p
 SHUFFLE = 1 << 63  # indexes from here up draw orders; those of samples stay below
+PHASE = 3 << 62  # and from here up, the phases of the documents
+PHASE_BITS = 20  # few enough that whole weights are met exactly
 
 
 @dataclass(frozen=True)
@@ -42,21 +52,53 @@ class RowOrder:
         sequence_length: most tokens of a row, special tokens included.
         pack: several documents in a row; False: one piece of one document.
         seed: of the run.
+        weights: how often an epoch reads each document, [D]; None: once.
     """
 
-    def __init__(self, lengths: IntArray, sequence_length: int, pack: bool, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: IntArray,
+        sequence_length: int,
+        pack: bool,
+        seed: int,
+        weights: FloatArray | None = None,
+    ) -> None:
         self.lengths = lengths.astype(np.int64)
         self.room = sequence_length - 1  # what is left beside the [CLS] of a row
         self.pack = pack
         self.seed = seed
+        self.weights = np.ones(len(lengths)) if weights is None else weights
         if pack:
             # [CLS], tokens, [eos] of each document; an empty one is left out.
             self.extents = np.where(self.lengths > 0, self.lengths + 2, 0)
-            self.num_rows = int(-(-self.extents.sum() // self.room))
         else:
             self.extents = -(-self.lengths // self.room)  # rows of each document
-            self.num_rows = int(self.extents.sum())
+        # Where between two readings a document is when the run begins, so that of many documents
+        # of weight 0.5 each epoch reads one half.
+        draws = sample_keys(seed, 0, np.arange(len(lengths), dtype=np.uint64) + np.uint64(PHASE))
+        self.phases = (draws >> np.uint64(64 - PHASE_BITS)) / (1 << PHASE_BITS)
+        self.first_rows = [0]  # of each epoch, as far as anyone has asked
         self.epoch_order = lru_cache(maxsize=2)(self._epoch_order)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the first epoch; with whole weights, of every epoch."""
+        return self.first_row(1)
+
+    def first_row(self, epoch: int) -> int:
+        """The row with which an epoch begins."""
+        while len(self.first_rows) <= epoch:
+            size = int((self.extents * self.copies(len(self.first_rows) - 1)).sum())
+            num_rows = -(-size // self.room) if self.pack else size
+            self.first_rows.append(self.first_rows[-1] + num_rows)
+        return self.first_rows[epoch]
+
+    def copies(self, epoch: int) -> IntArray:
+        """How often an epoch reads each document, [D]."""
+        before, after = (
+            np.floor(times * self.weights + self.phases) for times in (epoch, epoch + 1)
+        )
+        return (after - before).astype(np.int64)
 
     def pieces(self, first_row: int, num_rows: int) -> Pieces:
         """The pieces of a stretch of rows, which may cross from one epoch into the next."""
@@ -71,25 +113,38 @@ class RowOrder:
         """Split a stretch of rows into (epoch, first row in it, row after the last)."""
         row, last = first_row, first_row + num_rows
         while row < last:
-            epoch, begin = divmod(row, self.num_rows)
-            stop = min(self.num_rows, begin + last - row)
-            yield epoch, begin, stop
-            row += stop - begin
+            while self.first_rows[-1] <= row:
+                self.first_row(len(self.first_rows))
+            epoch = bisect_right(self.first_rows, row) - 1
+            begin, end = self.first_rows[epoch], self.first_rows[epoch + 1]
+            stop = min(end, last)
+            yield epoch, row - begin, stop - begin
+            row = stop
 
-    def _epoch_order(self, epoch: int) -> tuple[IntArray, IntArray]:
-        """Documents (packed) or rows (single) in drawn order, and where each extent ends."""
-        num_items = len(self.lengths) if self.pack else self.num_rows
+    def _epoch_order(self, epoch: int) -> tuple[IntArray, IntArray, IntArray]:
+        """What an epoch reads, in drawn order.
+
+        The items are the readings of documents (packed), or their rows (single).
+
+        Returns:
+            Items in drawn order, document of each reading, and where each reading's extent ends:
+            in the drawn order (packed) or in the order of the documents (single).
+        """
+        readings = np.repeat(np.arange(len(self.lengths)), self.copies(epoch))
+        num_items = len(readings) if self.pack else int(self.extents[readings].sum())
         index = np.arange(num_items, dtype=np.uint64) + np.uint64(SHUFFLE)
         order = np.argsort(sample_keys(self.seed, epoch, index), kind="stable")
-        return order, np.cumsum(self.extents[order] if self.pack else self.extents)
+        if self.pack:
+            readings = readings[order]
+        return order, readings, np.cumsum(self.extents[readings])
 
     def _packed(self, epoch: int, first: int, last: int) -> Pieces:
-        order, ends = self.epoch_order(epoch)
+        _, readings, ends = self.epoch_order(epoch)
         begin, stop = first * self.room, min(last * self.room, int(ends[-1]))
         inner = ends[np.searchsorted(ends, begin, "right") : np.searchsorted(ends, stop)]
         cuts = np.union1d(np.arange(begin, stop, self.room), inner)  # where a piece begins
         place = np.searchsorted(ends, cuts, "right")
-        document = order[place]
+        document = readings[place]
         head = ends[place] - self.extents[document]  # where the [CLS] of the document stands
         length = self.lengths[document]
         after = np.append(cuts[1:], stop) - head
@@ -104,10 +159,11 @@ class RowOrder:
         )
 
     def _single(self, epoch: int, first: int, last: int) -> Pieces:
-        order, ends = self.epoch_order(epoch)
+        order, readings, ends = self.epoch_order(epoch)
         row = np.arange(first, last)
-        document = np.searchsorted(ends, order[row], "right")
-        place = order[row] - (ends[document] - self.extents[document])  # of the row in its document
+        reading = np.searchsorted(ends, order[row], "right")
+        document = readings[reading]
+        place = order[row] - (ends[reading] - self.extents[document])  # of the row in its document
         start = place * self.room
         stop = np.minimum(start + self.room, self.lengths[document])
         return self._number(epoch, row, document, start, stop, stop - start < self.room)
@@ -127,4 +183,4 @@ class RowOrder:
         number = np.arange(len(row)) - np.searchsorted(row, row)
         index = (row * PIECES_PER_ROW + number).astype(np.uint64)
         keys = sample_keys(self.seed, epoch, index)
-        return Pieces(epoch * self.num_rows + row, keys, document, start, stop, is_end[kept])
+        return Pieces(self.first_row(epoch) + row, keys, document, start, stop, is_end[kept])

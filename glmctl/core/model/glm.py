@@ -51,7 +51,7 @@ class GLM(nn.Module):
 
     def init_weights(self, seed: int) -> None:
         """Draw every weight from the law of the released models."""
-        init_weights(self, self.config.num_layers, seed)
+        init_weights(self, self.config.num_layers, self.config.init_std, seed)
 
     def embed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Word, place in Part A and place in the span, summed: [T] and [2, T] -> [T, H]."""

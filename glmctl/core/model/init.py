@@ -1,18 +1,20 @@
-"""Initial weights of the released models: N(0, 0.02), smaller where a branch meets the stream."""
+"""Initial weights: N(0, std), smaller where a branch meets the stream.
+
+The released models have std 0.02, about 1 / sqrt(H) at their widths. In a narrow model it leaves
+the attention scores near zero for thousands of steps.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-INIT_STD = 0.02
 
-
-def init_weights(model: nn.Module, num_layers: int, seed: int) -> None:
+def init_weights(model: nn.Module, num_layers: int, std: float, seed: int) -> None:
     """Draw every weight anew; the same seed gives the same model on every device.
 
     Biases become 0 and norm weights 1. The two linears of a layer whose results are added to
-    the residual stream are drawn with 0.02 / sqrt(2 L).
+    the residual stream are drawn with std / sqrt(2 L).
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
@@ -22,9 +24,9 @@ def init_weights(model: nn.Module, num_layers: int, seed: int) -> None:
             nn.init.zeros_(parameter)
         else:
             meets_stream = name.endswith(("attention.output.weight", "ffn.down.weight"))
-            std = INIT_STD / (2 * num_layers) ** 0.5 if meets_stream else INIT_STD
+            scale = std / (2 * num_layers) ** 0.5 if meets_stream else std
             draw = torch.empty(parameter.shape, dtype=torch.float32).normal_(
-                0, std, generator=generator
+                0, scale, generator=generator
             )
             with torch.no_grad():
                 parameter.copy_(draw)

@@ -37,7 +37,7 @@ class Purpose(IntEnum):
     IS_SHORT = 10
     SHORT_SEQUENCE = 11
     PIECE = 12
-    TOKEN = 12  # drawn to fill a blank
+    TOKEN = 13  # drawn to fill a blank
 
 
 def mix(values: UInt64Array) -> UInt64Array:

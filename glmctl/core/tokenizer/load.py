@@ -13,6 +13,7 @@ from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
 from glmctl.core.tokenizer.special import place_special_tokens
 from glmctl.core.tokenizer.wordpiece import WordPieceVocabulary, read_wordpiece
 from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.load import expand_path
 from glmctl.recipe.schema import TokenizerConfig
 
 Kind = Literal["wordpiece", "byte_bpe", "sentencepiece"]
@@ -141,7 +142,7 @@ def resolve(name: str, folder: Path | None) -> Path:
         return ASSETS / f"{DEFAULT}.model"
     if name.startswith("hf:"):
         return fetch(name)
-    return Path(folder or "", name).expanduser()
+    return Path(folder or "", expand_path(name, "tokenizer.path")).expanduser()
 
 
 def fetch(name: str) -> Path:

@@ -1,6 +1,7 @@
 """How many rows the word embedding has when the recipe leaves them to the tokenizer."""
 
 from glmctl.core.tokenizer.load import load_tokenizer
+from glmctl.recipe.load import unset_variables
 from glmctl.recipe.schema import Recipe
 
 MULTIPLE = 128
@@ -12,8 +13,9 @@ def rows_for(size: int) -> int:
 
 
 def with_vocabulary(recipe: Recipe) -> Recipe:
-    """Fill in ``model.vocab_rows``, unless the vocabulary would have to be fetched first."""
-    if recipe.model.vocab_rows is not None or recipe.tokenizer.path.startswith("hf:"):
+    """Fill in ``model.vocab_rows``, unless the vocabulary is not here (to fetch, or ``${VAR}``)."""
+    path = recipe.tokenizer.path
+    if recipe.model.vocab_rows is not None or path.startswith("hf:") or unset_variables(path):
         return recipe
     rows = rows_for(load_tokenizer(recipe.tokenizer).size)
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vocab_rows": rows})})

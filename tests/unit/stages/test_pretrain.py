@@ -2,10 +2,12 @@
 
 import pytest
 
+from glmctl.core.data.sources import DataSources
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import UsageError
+from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import ModelConfig, TokenizerConfig
-from glmctl.stages.pretrain import sized_for
+from glmctl.stages.pretrain import sized_for, training_data
 
 
 @pytest.fixture
@@ -36,3 +38,17 @@ def test_rows_that_the_recipe_states_stay(tokenizer):
 def test_fewer_rows_than_tokens_are_refused_with_both_numbers(tokenizer):
     with pytest.raises(UsageError, match="128 is less than the 129 tokens of the tokenizer"):
         sized_for(config(128), tokenizer)
+
+
+def test_an_epoch_reads_the_documents_of_a_corpus_as_often_as_its_weight_says(tmp_path):
+    (tmp_path / "once.txt").write_text("one\ntwo\n")
+    (tmp_path / "often.txt").write_text("three\n")
+    corpus = (
+        f'[{{name="once", path="{tmp_path}/once.txt"}},'
+        f' {{name="often", path="{tmp_path}/often.txt", weight=3}}]'
+    )
+    recipe = load_recipe("smoke/tiny", [f"data.corpus={corpus}"])
+    tokenizer = load_tokenizer(recipe.tokenizer)
+    sources = DataSources(recipe.data, tokenizer, tmp_path / "data", verify=True, note=print)
+    data = training_data(recipe, sources.corpora(), tokenizer)
+    assert data.order.copies(0).tolist() == [1, 1, 3]

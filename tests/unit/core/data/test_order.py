@@ -95,3 +95,36 @@ def test_the_first_document_of_an_epoch_is_any_of_them():
     order = RowOrder(np.full(4, 7), 10, False, seed=1)
     first = [int(order.pieces(4 * epoch, 1).document[0]) for epoch in range(400)]
     assert np.bincount(first).min() > 70
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_weighted_document_is_read_so_many_times(pack):
+    weights = np.array([2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 1.0])
+    order = RowOrder(LENGTHS, 8, pack, seed=7, weights=weights)
+    expected = [(d, t) for d, length in enumerate(LENGTHS) for t in range(length)]
+    read = tokens_read(order.pieces(order.first_row(1), order.num_rows))
+    assert sorted(read) == sorted(pair for pair in expected for _ in range(int(weights[pair[0]])))
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_fraction_of_a_weight_is_paid_over_the_epochs(pack):
+    lengths, num_epochs = np.full(400, 10), 10
+    order = RowOrder(lengths, 8, pack, seed=7, weights=np.full(400, 0.3))
+    readings = np.zeros(400)
+    for epoch in range(num_epochs):
+        first, after = order.first_row(epoch), order.first_row(epoch + 1)
+        pieces = order.pieces(first, after - first)
+        of_epoch = np.bincount([d for d, token in tokens_read(pieces) if token == 0], minlength=400)
+        assert set(of_epoch) == {0, 1}
+        assert 80 < of_epoch.sum() < 160  # 120 are expected
+        readings += of_epoch
+    assert set(readings) == {3}  # 10 epochs of 0.3
+
+
+def test_rows_of_uneven_epochs_follow_one_another():
+    order = RowOrder(LENGTHS, 8, True, seed=7, weights=np.full(len(LENGTHS), 0.7))
+    whole = order.pieces(0, order.first_row(4))
+    parts = [order.pieces(row, 1) for row in range(order.first_row(4))]
+    assert np.concatenate([part.document for part in parts]).tolist() == whole.document.tolist()
+    assert np.concatenate([part.keys for part in parts]).tolist() == whole.keys.tolist()
+    assert np.unique(whole.keys).size == whole.keys.size

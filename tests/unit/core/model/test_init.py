@@ -7,14 +7,16 @@ from glmctl.core.model.glm import GLM
 from glmctl.recipe.schema import ModelConfig
 
 
-@pytest.fixture
-def model() -> GLM:
-    config = ModelConfig(
-        num_layers=8, hidden_size=128, num_attention_heads=4, max_positions=255, vocab_rows=1024
-    )
-    model = GLM(config)
+def make_model(**values: float) -> GLM:
+    sizes = {"num_layers": 8, "hidden_size": 128, "num_attention_heads": 4, "vocab_rows": 1024}
+    model = GLM(ModelConfig.model_validate({**sizes, "max_positions": 255, **values}))
     model.init_weights(seed=7)
     return model
+
+
+@pytest.fixture
+def model() -> GLM:
+    return make_model()
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,13 @@ def test_matrices_are_normal_and_narrower_where_they_meet_the_stream(model, name
     weight = model.get_parameter(name)
     assert weight.std().item() == pytest.approx(std, rel=0.03)
     assert weight.mean().item() == pytest.approx(0, abs=std / 20)
+
+
+def test_the_recipe_sets_the_width_of_the_law(model):
+    wide = make_model(init_std=0.06)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            assert torch.allclose(wide.get_parameter(name), 3 * parameter)
 
 
 def test_biases_start_at_0_and_norms_at_1(model):

@@ -92,3 +92,11 @@ def test_a_fetched_vocabulary_is_used(monkeypatch, wordpiece_file):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert find_tokenizer("hf:some/model@v1").size == 17
     assert set(asked.values()) == {"v1"}
+
+
+def test_a_path_may_hold_a_variable(own_file, monkeypatch):
+    section = TokenizerConfig(path="${VOCABULARIES}/" + own_file.name)
+    with pytest.raises(UsageError, match="needs the environment variable VOCABULARIES"):
+        load_tokenizer(section)
+    monkeypatch.setenv("VOCABULARIES", str(own_file.parent))
+    assert load_tokenizer(section).is_lossless
