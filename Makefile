@@ -45,8 +45,12 @@ test: check  ## check, then every command end to end, and stops and restarts
 demo: .venv/.user  ## see a sentence corrupted, blanks filled, and a GLM learn to fill them
 	@sh tests/bench/demo.sh
 
-bench: .venv/.dev  ## the numbers, on this machine
+ORIGINAL ?=
+bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a THUDM/GLM checkout
 	python tests/bench/startup.py
+	python tests/bench/corruption.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/training.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/decode.py $(if $(ORIGINAL),--original $(ORIGINAL))
 
 chaos: .venv/.dev  ## deliberate faults, each of which the tests must catch
 	python tests/chaos/faults.py

@@ -1,28 +1,18 @@
 """Source tokens a second through the span sampler, on one core.
 
 With --original it takes turns with the released sampler of a checkout of THUDM/GLM, round by
-round, so that whoever else uses the machine slows both alike. Nothing of the checkout is copied;
-what it imports and does not need here is replaced by empty stand-ins.
+round, so that whoever else uses the machine slows both alike.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import importlib
 import io
-import json
-import os
-import platform
-import statistics
-import sys
-import time
 import types
-from collections.abc import Callable
-
-os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
+import peers
+import torch
 
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import sample_keys
@@ -40,7 +30,6 @@ WEIGHTS = {
     "document": (0.0, 0.0, 1.0),
     "mix": (0.5, 0.3, 0.2),
 }
-Work = Callable[[], int]
 
 
 def make_rows(num_rows: int) -> np.ndarray:
@@ -52,8 +41,8 @@ def make_rows(num_rows: int) -> np.ndarray:
     return rows
 
 
-def ours(weights: tuple[float, float, float], batch_size: int, num_batches: int) -> Work:
-    """So many batches through our sampler; returns the source tokens."""
+def ours(weights: tuple[float, float, float], batch_size: int, num_batches: int) -> peers.Work:
+    """So many batches through our sampler."""
     token, sentence, document = weights
     config = ObjectiveConfig(
         token_weight=token,
@@ -81,18 +70,17 @@ def ours(weights: tuple[float, float, float], batch_size: int, num_batches: int)
     tokens = make_rows(batch_size).ravel()
     lengths = np.full(batch_size, LENGTH)
 
-    def work() -> int:
+    def act() -> None:
         for batch in range(num_batches):
             keys = sample_keys(0, 0, np.arange(batch * batch_size, (batch + 1) * batch_size))
             corruption(tokens, lengths, keys)
-        return num_batches * len(tokens)
 
-    return work
+    return peers.timed(act, num_batches * len(tokens))
 
 
-def original(checkout: str, weights: tuple[float, float, float], num_batches: int) -> Work:
-    """So many batches of 16 rows through the released sampler; returns the source tokens."""
-    strategy = import_original(checkout)
+def original(checkout: str, weights: tuple[float, float, float], num_batches: int) -> peers.Work:
+    """So many batches of 16 rows through the released sampler."""
+    strategy = peers.import_original(checkout, "blocklm_utils").ConstructBlockStrategy
 
     class Tokenizer:
         def get_command(self, name: str) -> types.SimpleNamespace:
@@ -114,70 +102,27 @@ def original(checkout: str, weights: tuple[float, float, float], num_batches: in
         )
     rows = make_rows(16).astype(np.int64)
 
-    def work() -> int:
+    def act() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             for _ in range(num_batches):
                 samples = [{"text": row, "loss_mask": np.ones(LENGTH, int)} for row in rows]
                 sampler.construct_blocks(samples)
-        return num_batches * rows.size
 
-    return work
-
-
-def import_original(checkout: str) -> Callable[..., types.SimpleNamespace]:
-    """The class of the released sampler, with stand-ins for the packages it does not use here."""
-    for name in ("apex", "deepspeed", "mpu", "utils"):
-        sys.modules.setdefault(name, types.ModuleType(name))
-    alone = {"get_data_parallel_rank": lambda: 0, "get_data_parallel_world_size": lambda: 1}
-    sys.modules["mpu"].__dict__.update(alone)
-    sys.modules["utils"].__dict__.update(print_rank_0=print)
-    np.__dict__.setdefault("long", np.int64)  # the name that numpy dropped
-    sys.path.insert(0, checkout)
-    return importlib.import_module("blocklm_utils").ConstructBlockStrategy
-
-
-def speed(work: Work) -> float:
-    """Source tokens a second of CPU time, which others on the machine disturb least."""
-    started_at = time.process_time()
-    num_tokens = work()
-    return num_tokens / (time.process_time() - started_at)
+    return peers.timed(act, num_batches * rows.size)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--original", metavar="DIR", help="a checkout of THUDM/GLM")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = peers.arguments(__doc__, rounds=7)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-
-    results: dict[str, object] = {
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "numpy": np.__version__,
-        "batch_size": args.batch_size,
-    }
+    torch.set_num_threads(args.threads)
+    peers.say_machine()
     for name, weights in WEIGHTS.items():
-        pair = [ours(weights, args.batch_size, 20)]
+        print(name)
+        systems = {"glmctl": ours(weights, args.batch_size, 20)}
         if args.original:
-            pair.append(original(args.original, weights, 10))
-        for work in pair:
-            work()
-        rounds = [[speed(work) for work in pair] for _ in range(args.rounds)]
-        result = {"tokens_per_second": statistics.median(each[0] for each in rounds)}
-        if args.original:
-            result["original"] = statistics.median(each[1] for each in rounds)
-            result["ratio"] = statistics.median(each[0] / each[1] for each in rounds)
-        results[name] = result
-    if args.json:
-        print(json.dumps(results))
-        return
-    for key, value in results.items():
-        if isinstance(value, dict):
-            shown = "  ".join(f"{label} {number:,.1f}" for label, number in value.items())
-            print(f"{key:10s} {shown}")
-        else:
-            print(f"{key:10s} {value}")
+            systems["THUDM/GLM"] = original(args.original, weights, 10)
+        peers.compare(systems, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""Forward, backward and AdamW update at the size of GLM-Base, against the models of its size.
+
+Four rows of 512 tokens, Part B included, on one thread; the systems take turns round by round.
+The first row of numbers that counts is dropout 0 on all sides; 0.1 is what the paper trains with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import peers
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+from glmctl.core.model.attention import Segments
+from glmctl.core.model.glm import GLM
+from glmctl.core.train.optimizer import make_optimizer
+from glmctl.recipe.schema import ModelConfig, OptimizerConfig
+
+NUM_ROWS, LENGTH = 4, 512
+NUM_CONTEXT = int(LENGTH * peers.CONTEXT_SHARE)
+CASES = (("fp32", 0.0), ("bf16", 0.0), ("fp32", 0.1), ("bf16", 0.1))
+
+
+def model_config(dropout: float) -> ModelConfig:
+    return ModelConfig(
+        num_layers=12,
+        hidden_size=768,
+        num_attention_heads=12,
+        max_positions=512,
+        vocab_rows=30_592,
+        dropout=dropout,
+        attention_dropout=dropout,
+    )
+
+
+class Rows:
+    """Random tokens with one long span each, as every system wants them."""
+
+    def __init__(self, num_words: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        shape = (2, NUM_ROWS, LENGTH)
+        self.ids, self.targets = torch.randint(
+            peers.FIRST_WORD, num_words, shape, generator=generator
+        )
+        place = torch.arange(LENGTH)
+        in_span = (place - NUM_CONTEXT + 1).clamp(min=0)
+        place = torch.where(in_span > 0, NUM_CONTEXT // 2, place)
+        self.positions = torch.stack([place, in_span]).expand(NUM_ROWS, 2, LENGTH)
+        self.has_loss = (in_span > 0).expand(NUM_ROWS, LENGTH)
+        self.bert_labels = torch.where(
+            torch.rand(NUM_ROWS, LENGTH, generator=generator) < 0.15, self.targets, -100
+        )
+
+
+def trainer(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[[], Tensor],
+    precision: str,
+) -> peers.Work:
+    """One training step."""
+    model.train()
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of()
+        loss.backward()
+        optimizer.step()
+
+    return peers.timed(step, NUM_ROWS * LENGTH)
+
+
+def ours(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+    model = GLM(config)
+    model.init_weights(0)
+    segments = Segments((LENGTH,) * NUM_ROWS, (NUM_CONTEXT,) * NUM_ROWS)
+    positions = rows.positions.transpose(0, 1).flatten(1)  # [2, T]
+    wanted = rows.has_loss.flatten().nonzero()[:, 0]
+    targets = rows.targets.flatten()[wanted]
+
+    def loss() -> Tensor:
+        total, _ = model.loss(rows.ids.flatten(), positions, segments, wanted, targets)
+        return total / len(wanted)
+
+    return trainer(model, make_optimizer(model, OptimizerConfig()), loss, precision)
+
+
+def original(checkout: str, config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+    model = peers.original_model(checkout, config)
+    cross_entropy = peers.import_original(checkout, "mpu").vocab_parallel_cross_entropy
+    num_context = torch.full((NUM_ROWS,), NUM_CONTEXT)
+    weights = rows.has_loss.flatten().float()
+
+    def loss() -> Tensor:
+        logits = model(rows.ids, rows.positions, num_context)[0]
+        losses: Tensor = cross_entropy(logits.contiguous().float(), rows.targets)
+        return (losses.flatten() * weights).sum() / weights.sum()
+
+    return trainer(model, torch.optim.AdamW(model.parameters()), loss, precision)
+
+
+def bert(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=config.vocab_rows,
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_attention_heads,
+            intermediate_size=config.ffn_hidden_size,
+            max_position_embeddings=LENGTH,
+            hidden_dropout_prob=config.dropout,
+            attention_probs_dropout_prob=config.attention_dropout,
+        )
+    )
+    optimizer = torch.optim.AdamW(model.parameters())
+    return trainer(
+        model, optimizer, lambda: model(rows.ids, labels=rows.bert_labels).loss, precision
+    )
+
+
+def gpt2(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=config.vocab_rows,
+            n_embd=config.hidden_size,
+            n_layer=config.num_layers,
+            n_head=config.num_attention_heads,
+            n_positions=LENGTH,
+            use_cache=False,
+            embd_pdrop=config.dropout,
+            resid_pdrop=config.dropout,
+            attn_pdrop=config.attention_dropout,
+        )
+    )
+    optimizer = torch.optim.AdamW(model.parameters())
+    return trainer(model, optimizer, lambda: model(rows.ids, labels=rows.ids).loss, precision)
+
+
+def main() -> None:
+    args = peers.arguments(__doc__, rounds=3).parse_args()
+    torch.set_num_threads(args.threads)
+    peers.say_machine()
+    for precision, dropout in CASES:
+        print(f"{precision}, dropout {dropout:g}")
+        config = model_config(dropout)
+        rows = Rows(config.vocab_rows or 0)
+        systems = {
+            "glmctl": ours(config, rows, precision),
+            "transformers BERT": bert(config, rows, precision),
+            "transformers GPT-2": gpt2(config, rows, precision),
+        }
+        if args.original:
+            systems["THUDM/GLM"] = original(args.original, config, rows, precision)
+        peers.compare(systems, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
