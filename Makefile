@@ -50,7 +50,9 @@ bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a
 	python tests/bench/startup.py
 	python tests/bench/corruption.py $(if $(ORIGINAL),--original $(ORIGINAL))
 	python tests/bench/training.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/loader.py
 	python tests/bench/decode.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/beam.py
 
 chaos: .venv/.dev  ## deliberate faults, each of which the tests must catch
 	python tests/chaos/faults.py

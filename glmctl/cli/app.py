@@ -18,8 +18,11 @@ from typer.core import TyperCommand, TyperGroup
 import glmctl
 from glmctl.cli import recipe, render
 from glmctl.cli.corrupt import corrupt
+from glmctl.cli.doctor import doctor
+from glmctl.cli.guide import guide
 from glmctl.cli.infill import infill
 from glmctl.cli.pretrain import pretrain
+from glmctl.cli.report import report as report_runs
 from glmctl.cli.tokenize import tokenize
 from glmctl.errors import GlmctlError, InputError, MachineError
 
@@ -40,6 +43,8 @@ WRONG_PATHS = {
 
 def set_quiet(value: bool) -> None:
     render.voice.is_quiet = value
+    if value:  # of libraries that fetch and convert
+        os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 
 
 def set_verbose(value: bool) -> None:
@@ -94,7 +99,7 @@ class Group(TyperGroup):
             rows = [
                 (name, (command.help or "").partition("\n")[0])
                 for name, command in commands.items()
-                if command is not None and (name == "recipe") == (heading == HELPERS)
+                if command is not None and (name in HELPER_NAMES) == (heading == HELPERS)
             ]
             if rows:
                 with formatter.section(heading):
@@ -135,14 +140,22 @@ def add(group: typer.Typer, command: Callable[..., None]) -> None:
     group.command(cls=Command)(command)
 
 
+COMPLETION = "_GLMCTL_COMPLETE"
 STAGES: tuple[Callable[..., None], ...] = (tokenize, corrupt, pretrain, infill)
+TOOLS: tuple[Callable[..., None], ...] = (report_runs, guide, doctor)
+COMMANDS = {stage.__name__ for stage in STAGES}
 HELPERS = "Helpers"
+HELPER_NAMES = {"recipe", *(tool.__name__ for tool in TOOLS)}
 # Without rich's panels: they cost as much time as everything else together, and wrap badly.
-app = typer.Typer(cls=Group, add_completion=False, callback=top, rich_markup_mode=None)
-for stage in STAGES:
-    add(app, stage)
-recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes and check them.")
-for helper in (recipe.ls, recipe.show, recipe.validate, recipe.schema):
+app = typer.Typer(cls=Group, callback=top, rich_markup_mode=None)
+for command in (*STAGES, *TOOLS):
+    add(app, command)
+recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes, copy, check them.")
+RECIPE_HELPERS = (
+    *(recipe.ls, recipe.show, recipe.diff, recipe.cp),
+    *(recipe.validate, recipe.schema, recipe.migrate),
+)
+for helper in RECIPE_HELPERS:
     add(recipes, helper)
 app.add_typer(recipes, name="recipe")
 
@@ -239,10 +252,12 @@ def drop_output() -> None:
 
 def help_command(args: Sequence[str]) -> str:
     """The command line that explains the command which was used wrongly."""
-    known = {"recipe", *(stage.__name__ for stage in STAGES)}
+    known = COMMANDS | HELPER_NAMES
     return " ".join(["glmctl", *(word for word in args[:1] if word in known), "--help"])
 
 
 def main() -> None:
     """What the console script calls."""
+    if COMPLETION in os.environ:  # a shell asks what could be typed next
+        app(prog_name="glmctl")
     sys.exit(run(sys.argv[1:]))

@@ -1,13 +1,15 @@
 """The command `glmctl corrupt`."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from rich.text import Text
 from typer import Argument, Exit, Option
 
-from glmctl.cli import options, render
-from glmctl.errors import UsageError
+from glmctl.cli import examples, options, render
+from glmctl.errors import InputError, UsageError
+
+Record = dict[str, Any]
 
 
 def corrupt(
@@ -23,57 +25,118 @@ def corrupt(
         Literal["token", "sentence", "document", "mix", "mlm"] | None,
         Option("--objective", help="What to hide; token, or what the recipe mixes, unless given."),
     ] = None,
+    whole_words: Annotated[
+        bool, Option("--whole-words", help="Count spans in words, and never cut one.")
+    ] = False,
     seed: Annotated[
-        int | None, Option("--seed", min=0, metavar="N", help="Of every random draw.")
+        int | None,
+        Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Of every random draw."),
     ] = None,
+    jsonl: Annotated[
+        bool, Option("--jsonl", help="Lines are JSON: a text, and perhaps its id and its own seed.")
+    ] = False,
+    explain: Annotated[
+        bool, Option("--explain", help="Draw positions, and which token sees which.")
+    ] = False,
+    html: Annotated[
+        Path | None, Option("--html", metavar="FILE", help="Explain on a page for the browser.")
+    ] = None,
+    stats: Annotated[
+        bool, Option("--stats", help="Read all lines; compare their spans with the recipe's law.")
+    ] = False,
     undo: Annotated[
         bool, Option("--undo", help="Restore the text from the lines of --json.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Hide spans of each line of text: Part A with its blanks, Part B with what stood there."""
-    problems = []
-    if overrides and recipe_path is None:
-        problems.append("--set changes a recipe; add --recipe RECIPE")
-    if undo and (objective is not None or seed is not None):
-        problems.append("--undo draws nothing; leave out --objective and --seed")
-    if problems:
-        raise UsageError("glmctl corrupt", *problems)
+    draws = {
+        "--objective": objective is not None,
+        "--seed": seed is not None,
+        "--whole-words": whole_words,
+    }
+    modes = {"--explain": explain, "--html": html is not None, "--stats": stats, "--undo": undo}
+    drawing, mode = ([name for name in group if group[name]] for group in (draws, modes))
+    problems = {
+        "--set changes a recipe; add --recipe RECIPE": overrides and recipe_path is None,
+        f"--undo draws nothing; leave out {' and '.join(drawing)}": undo and drawing,
+        f"{' and '.join(mode)} exclude each other; choose one": len(mode) > 1,
+        f"{' and '.join(mode)} is for a reader; leave out --json": as_json and (explain or html),
+    }
+    if any(problems.values()):
+        raise UsageError("glmctl corrupt", *[text for text in problems if problems[text]])
+    from glmctl.core.objective.readable import Reader
     from glmctl.recipe.load import load_recipe
     from glmctl.stages import corrupt as stage
 
     recipe = None if recipe_path is None else load_recipe(recipe_path, overrides or ())
     if undo:
         found = stage.choose_tokenizer(recipe, tokenizer)
-        batches = stage.undo_source(source, found, one_line=not as_json)
+        restored = stage.undo_source(source, found, one_line=not as_json)
+        answer(restored, say_text, schema="RestoredLine" if as_json else None)
+        return
+    setting = stage.make_setting(recipe, tokenizer, objective, seed, whole_words)
+    if stats:
+        counted = stage.count_source(source, setting, complain, jsonl=jsonl)
+        examples.show_statistics(counted, as_json=as_json)
+        if counted.num_failed_lines:
+            raise Exit(1)
+        return
+    reader = Reader(setting.tokenizer)
+    records = stage.corrupt_source(source, setting, jsonl=jsonl)
+    if html is not None:
+        with examples.page(html) as add:
+            first = examples.first_records(records)
+            answer(first, lambda record: add(stage.explain(record, reader, examples.MOST_TOKENS)))
+    elif explain:
+        limit = examples.tokens_on_screen()
+        answer(records, lambda record: examples.draw(stage.explain(record, reader, limit)))
     else:
-        setting = stage.make_setting(recipe, tokenizer, objective, seed)
-        found = setting.tokenizer
-        batches = stage.corrupt_source(source, setting)
+        # A line that fails has as many lines of output as one that does not.
+        schema = "CorruptedLine" if as_json else None
+        answer(records, lambda record: examples.say_parts(*reader.describe(record)), schema, "\n")
+
+
+def answer(
+    batches: Iterable[list[Record]],
+    show: Callable[[Record], None],
+    schema: str | None = None,
+    blank: str = "",
+) -> None:
+    """Show the record of every line in turn, or report what is wrong with it.
+
+    Args:
+        batches: the records, as they come.
+        show: how one is shown to a reader.
+        schema: print JSON under this name instead.
+        blank: printed in the place of what cannot be shown.
+
+    Raises:
+        Exit: a line could not be shown.
+    """
     has_errors = False
     for records in batches:
         for record in records:
-            has_errors |= "error" in record
-            if as_json:
-                render.emit("RestoredLine" if undo else "CorruptedLine", record)
-            elif "error" in record:
-                render.complain(f"line {record['line']}: {record['error']}")
-                render.say("" if undo else "\n")  # as many lines as a good one has
-            elif undo:
-                render.say(record["text"])
-            else:
-                part_a, part_b = stage.describe(record, found)
-                say_part("A", part_a)
-                say_part("B", part_b)
+            if schema is not None:
+                has_errors |= "error" in record
+                render.emit(schema, record)
+                continue
+            try:
+                if "error" in record:
+                    raise InputError("line", record["error"])
+                show(record)
+            except InputError as error:
+                has_errors = True
+                complain({**record, "error": "; ".join(error.problems)})
+                render.say(blank)
         render.flush()
     if has_errors:
         raise Exit(1)
 
 
-def say_part(name: str, parts: Sequence[tuple[str, bool]]) -> None:
-    """Print Part A or Part B; on a terminal, what was hidden stands out."""
-    if render.out.is_terminal:
-        styled = [(text, "bold cyan" if is_blank else "") for text, is_blank in parts]
-        render.out.print(Text.assemble((f"{name}: ", "dim"), *styled))
-    else:
-        render.say(f"{name}: {''.join(text for text, _ in parts)}".rstrip())
+def complain(record: Record) -> None:
+    render.complain(f"line {record['line']}: {record['error']}")
+
+
+def say_text(record: Record) -> None:
+    render.say(record["text"])

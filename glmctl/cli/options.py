@@ -1,21 +1,60 @@
 """Options that several commands share, declared once so that they read the same everywhere."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+RUN = "/recipe.toml"  # every run folder has one
+
+
+def complete_recipe(incomplete: str) -> Iterator[str]:
+    """Names of built-in recipes, for the shell; it adds the files."""
+    from glmctl.recipe.find import builtin_recipes, recipe_name
+
+    yield from (name for name in map(recipe_name, builtin_recipes()) if name.startswith(incomplete))
+
+
+def complete_set(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Keys of a recipe, for the shell."""
+    from glmctl.recipe.keys import all_keys
+
+    yield from ((f"{key}=", help) for key, help in all_keys() if key.startswith(incomplete))
+
+
+def complete_run_dir(incomplete: str) -> Iterator[str]:
+    """Run folders under runs/ and under what is typed, for the shell."""
+    roots = {Path("runs"), Path(incomplete).parent if incomplete else Path()}
+    files = {file for root in roots for depth in ("*", "*/*") for file in root.glob(depth + RUN)}
+    yield from sorted(str(file.parent) for file in files if str(file.parent).startswith(incomplete))
+
+
 RecipePath = Annotated[
     str,
-    Argument(metavar="RECIPE", help="A recipe file, or the name of a built-in recipe."),
+    Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a built-in recipe.",
+        autocompletion=complete_recipe,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe, as train.steps=10."),
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a value of the recipe, as train.steps=10.",
+        autocompletion=complete_set,
+    ),
 ]
 RunDir = Annotated[
     Path | None,
-    Option("--run-dir", metavar="DIR", help="Where the run lives; runs/NAME unless given."),
+    Option(
+        "--run-dir",
+        metavar="DIR",
+        help="Where the run lives; runs/NAME unless given.",
+        autocompletion=complete_run_dir,
+    ),
 ]
 Fresh = Annotated[bool, Option("--fresh", help="Start over instead of continuing the run.")]
 Force = Annotated[bool, Option("--force", help="Let --fresh delete the run that is there.")]

@@ -18,7 +18,8 @@ def pretrain(
     as_json: options.Json = False,
 ) -> None:
     """Pretrain a GLM on the blank-infilling objective that RECIPE describes."""
-    from glmctl.recipe.load import load_recipe, recipe_name
+    from glmctl.recipe.find import recipe_name
+    from glmctl.recipe.load import load_recipe
     from glmctl.recipe.plan import make_plan
 
     recipe = load_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
@@ -29,7 +30,7 @@ def pretrain(
         return
     from glmctl.stages import pretrain as stage  # torch loads here, never for --help
 
-    with render.StepLine(recipe.train.steps, log_every=recipe.train.log_every) as progress:
+    with render.StepLine(log_every=recipe.train.log_every) as progress:
         result = stage.run(
             recipe,
             run_dir=run_dir or Path("runs", recipe_name(recipe_path)),

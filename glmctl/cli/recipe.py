@@ -1,7 +1,8 @@
-"""The command `glmctl recipe`: look at recipes and check them."""
+"""The command `glmctl recipe`: look at recipes, compare, copy and check them."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -9,14 +10,33 @@ from glmctl.cli import options, render
 
 RecipePaths = Annotated[
     list[str],
-    typer.Argument(metavar="RECIPE...", help="Recipe files, or names of built-in recipes."),
+    typer.Argument(
+        metavar="RECIPE...",
+        help="Recipe files, or names of built-in recipes.",
+        autocompletion=options.complete_recipe,
+    ),
 ]
+CopyPath = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="Where to write it; stdout unless given."),
+]
+OwnFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recipe file.")]
+Other = Annotated[
+    str,
+    typer.Argument(
+        metavar="OTHER",
+        help="The recipe to compare it with.",
+        autocompletion=options.complete_recipe,
+    ),
+]
+Origin = Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")]
 
 
 def ls(as_json: options.Json = False) -> None:
     """List the built-in recipes."""
     from glmctl.core.tokenizer.rows import with_vocabulary
-    from glmctl.recipe.load import builtin_recipes, load_recipe, recipe_name
+    from glmctl.recipe.find import builtin_recipes, recipe_name
+    from glmctl.recipe.load import load_recipe
     from glmctl.recipe.plan import count_parameters
 
     recipes = {recipe_name(file): load_recipe(str(file)) for file in builtin_recipes()}
@@ -47,16 +67,84 @@ def show(
     overrides: options.Set = None,
     gpus: options.Gpus = None,
     topology: options.Topology = None,
+    origin: Origin = False,
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
-    from glmctl.recipe.load import load_recipe, to_toml
+    from glmctl.recipe.keys import flatten, values_of
+    from glmctl.recipe.load import DEFAULT, to_toml, trace_recipe
 
-    recipe = load_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
-    if as_json:
+    recipe, origins = trace_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
+    if origin:
+        values = flatten(values_of(recipe))
+        show_origins(
+            [(key, value, origins.get(key, DEFAULT)) for key, value in values.items()],
+            as_json=as_json,
+        )
+    elif as_json:
         render.emit("Recipe", recipe.model_dump(mode="json", by_alias=True))
     else:
         render.say(to_toml(recipe).rstrip())
+
+
+def show_origins(lines: list[tuple[str, Any, Any]], *, as_json: bool) -> None:
+    """One line a key: its value, and the file or option that states it."""
+    if as_json:
+        records = [
+            {"key": key, "value": value, "origin": origin.kind, "place": origin.place}
+            for key, value, origin in lines
+        ]
+        render.emit("RecipeOrigins", {"keys": records})
+        return
+    places = {"default": "default", "parent": "parent {}"}
+    rows = [
+        (key, places.get(origin.kind, "{}").format(origin.place), json.dumps(value))
+        for key, value, origin in lines
+    ]
+    render.table(("key", "from", "value"), rows)
+
+
+def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
+    """List the keys in which RECIPE and OTHER differ, with both values."""
+    from dataclasses import asdict
+
+    from glmctl.recipe.keys import differences
+    from glmctl.recipe.load import load_recipe
+
+    found = differences(load_recipe(a), load_recipe(b))
+    if as_json:
+        render.emit("RecipeDiff", {"a": a, "b": b, "differences": [asdict(one) for one in found]})
+        return
+    if not found:
+        render.say(f"{a} and {b} hold the same values")
+        return
+    rows = [
+        (one.key, *("-" if value is None else json.dumps(value) for value in (one.a, one.b)))
+        for one in found
+    ]
+    render.table(("key", a, b), rows)
+
+
+def cp(
+    recipe_path: options.RecipePath, file: CopyPath = None, as_json: options.Json = False
+) -> None:
+    """Copy RECIPE as it is written, comments and all, into a FILE to edit."""
+    from glmctl.errors import UsageError
+    from glmctl.recipe.find import find_recipe
+    from glmctl.recipe.text import copy_text
+
+    source = find_recipe(recipe_path)
+    if file is not None and file.is_dir():
+        file /= source.name
+    text = copy_text(source, Path() if file is None else file.parent)
+    if file is not None:
+        if file.exists():
+            raise UsageError(str(file), "is there already; name another file, or remove it")
+        file.write_text(text, encoding="utf-8")
+    if as_json:
+        render.emit("RecipeCopy", {"recipe": recipe_path, "file": file, "text": text})
+    else:
+        render.say(text.rstrip() if file is None else str(file))
 
 
 def validate(recipe_paths: RecipePaths, as_json: options.Json = False) -> None:
@@ -88,3 +176,14 @@ def schema() -> None:
     from glmctl.recipe.schema import Recipe
 
     render.say(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+def migrate(file: OwnFile, as_json: options.Json = False) -> None:
+    """Lift FILE to the newest grammar; the first is still the newest, so it stays as it is."""
+    from glmctl.recipe.text import GRAMMAR, check_grammar
+
+    check_grammar(file)
+    if as_json:
+        render.emit("Migration", {"file": file, "grammar": GRAMMAR, "is_changed": False})
+    else:
+        render.say(f"{file}: has grammar {GRAMMAR}, the newest; nothing to do")

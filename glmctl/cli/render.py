@@ -61,9 +61,19 @@ def emit(schema: str, record: Mapping[str, Any]) -> None:
     print(json.dumps(values, default=str, ensure_ascii=False).translate(LINE_ENDS))
 
 
-def say(text: str) -> None:
-    """Print one line of a result as it is."""
-    print(text)
+def say(text: str, *, end: str = "\n") -> None:
+    """Print one line of a result as it is, or a part of a line."""
+    print(text, end=end)
+
+
+def markdown(text: str) -> None:
+    """Print a guide: laid out on a terminal, as it is written in a pipe."""
+    if not out.is_terminal:
+        print(text, end="")
+        return
+    from rich.markdown import Markdown
+
+    out.print(Markdown(text), soft_wrap=False)
 
 
 def note(text: str) -> None:
@@ -182,8 +192,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 class StepLine:
     """Progress of a training run: one live line on a terminal, else a line every few steps."""
 
-    def __init__(self, num_steps: int, *, log_every: int) -> None:
-        self.num_steps = num_steps
+    def __init__(self, *, log_every: int) -> None:
         self.log_every = log_every
         self.first_step: int | None = None
         self.started_at = 0.0
@@ -202,19 +211,20 @@ class StepLine:
         if self.live is not None:
             self.live.stop()
 
-    def update(self, step: int, loss: float, tokens_per_second: float) -> None:
+    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None:
         """Say that a step is done.
 
         Args:
             step: number of steps done, from 1.
+            num_steps: of the run.
             loss: mean per target token of this step.
             tokens_per_second: source tokens, all replicas together.
         """
         now = time.monotonic()
         if self.first_step is None:
             self.first_step, self.started_at = step, now
-        is_last = step == self.num_steps
-        line = self.describe(step, loss, tokens_per_second, now)
+        is_last = step == num_steps
+        line = self.describe(step, num_steps, loss, tokens_per_second, now)
         if self.live is not None:
             if is_last or now - self.drawn_at >= REFRESH_SECONDS:
                 self.drawn_at = now
@@ -222,14 +232,16 @@ class StepLine:
         elif is_last or step % self.log_every == 0:
             note(line)
 
-    def describe(self, step: int, loss: float, tokens_per_second: float, now: float) -> str:
+    def describe(
+        self, step: int, num_steps: int, loss: float, tokens_per_second: float, now: float
+    ) -> str:
         """The line for one step."""
         assert self.first_step is not None
-        line = f"step {step:,}/{self.num_steps:,}  loss {loss:.4f}  {tokens_per_second:,.0f} tok/s"
+        line = f"step {step:,}/{num_steps:,}  loss {loss:.4f}  {tokens_per_second:,.0f} tok/s"
         if step == self.first_step:  # the rate of steps is not known yet
             return line
         seconds = (now - self.started_at) / (step - self.first_step)
-        return f"{line}  eta {format_duration(seconds * (self.num_steps - step))}"
+        return f"{line}  eta {format_duration(seconds * (num_steps - step))}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
 from glmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str] | None,
-    Argument(metavar="INPUT", help="Text or JSON Lines files, or folders; stdin without one."),
+    Argument(
+        metavar="INPUT",
+        help="Text or JSON Lines, files or folders; stdin without one. "
+        "With --out and --train also Parquet, and data sets as hf:NAME@REVISION.",
+    ),
 ]
 Kind = Annotated[
     Literal["wordpiece", "byte_bpe", "sentencepiece"] | None,
@@ -46,11 +51,46 @@ Processes = Annotated[
 ]
 
 
+Column = Annotated[
+    str | None,
+    Option("--column", metavar="NAME", help="Key or column of the text; text unless given."),
+]
+Split = Annotated[
+    str | None,
+    Option("--split", metavar="NAME", help="Of a data set; train unless given."),
+]
+Config = Annotated[
+    str | None,
+    Option("--config", metavar="NAME", help="Of a data set; its default unless given."),
+]
+OnError = Annotated[
+    Literal["stop", "skip"] | None,
+    Option("--on-error", help="What a row without a text does; stop unless given."),
+]
+
+
+Audit = Annotated[
+    bool,
+    Option("--audit", help="Find what would spoil training, in the vocabulary and over INPUT."),
+]
+Diff = Annotated[
+    tuple[str, str] | None,
+    Option("--diff", metavar="A B", help="Show where two tokenizers cut the text differently."),
+]
+Limit = Annotated[
+    int | None,
+    Option("--limit", min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
+]
+
+
+SOURCES = {"--column", "--split", "--config", "--on-error"}
 VOCABULARY = {"--tokenizer", "--kind", "--special"}
 GOES_WITH = {
-    "--train": {"--out", "--vocab-size", "--model-type"},
+    "--train": SOURCES | {"--out", "--vocab-size", "--model-type"},
     "--decode": VOCABULARY,
-    "--out": VOCABULARY | {"--processes"},
+    "--audit": VOCABULARY,
+    "--diff": {"--limit"},
+    "--out": SOURCES | VOCABULARY | {"--processes"},
     "encoding": VOCABULARY,
 }
 
@@ -66,6 +106,13 @@ def tokenize(
     model_type: ModelType = None,
     out: Out = None,
     processes: Processes = None,
+    column: Column = None,
+    split: Split = None,
+    config: Config = None,
+    on_error: OnError = None,
+    audit: Audit = False,
+    diff: Diff = None,
+    limit: Limit = None,
     as_json: options.Json = False,
 ) -> None:
     """Turn each line of text into ids, or the text into training shards or a vocabulary."""
@@ -79,6 +126,13 @@ def tokenize(
         "--model-type": model_type,
         "--out": out,
         "--processes": processes,
+        "--column": column,
+        "--split": split,
+        "--config": config,
+        "--on-error": on_error,
+        "--audit": audit,
+        "--diff": diff,
+        "--limit": limit is not None,
     }
     check_options({name for name, value in given.items() if value})
     from glmctl.core.tokenizer.load import DEFAULT, find_tokenizer
@@ -87,12 +141,20 @@ def tokenize(
     sources = inputs or []
     if train and vocab_size and out:
         algorithm = model_type or "unigram"
-        learned = stage.train(sources, vocab_size, algorithm, out, render.bar)
+        corpora = stage.corpora_of(sources, config=config, split=split, column=column)
+        learned = stage.train(corpora, vocab_size, algorithm, out, on_error or "stop", render.bar)
         render.show(learned, as_json=as_json)
         return
+    if diff:
+        compare_tokenizers(sources, diff, limit, as_json=as_json)
+        return
     found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
+    if audit:
+        audit_tokenizer(sources, found, tokenizer or DEFAULT, as_json=as_json)
+        return
     if out:
-        shards = stage.write(sources, found, out, processes or 1, render.bar)
+        corpora = stage.corpora_of(sources, config=config, split=split, column=column)
+        shards = stage.write(corpora, found, out, processes or 1, on_error or "stop", render.bar)
         render.show(shards, as_json=as_json)
         return
     batches = (

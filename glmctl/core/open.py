@@ -20,6 +20,7 @@ from glmctl.core.checkpoint.folder import write_model_folder
 from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, insert, make_prompt
 from glmctl.core.decode.layout import derive_layout
 from glmctl.core.decode.score import fill_with_choices, score_choices
+from glmctl.core.decode.search import Fill
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.base import Tokenizer
@@ -112,6 +113,11 @@ class Glm:
         self,
         texts: Sequence[str],
         *,
+        num_beams: int = GREEDY.num_beams,
+        length_penalty: float = GREEDY.length_penalty,
+        n_best: int = GREEDY.n_best,
+        no_repeat_ngram: int = GREEDY.no_repeat_ngram,
+        min_new_tokens: int = GREEDY.min_new_tokens,
         max_new_tokens: int = GREEDY.max_new_tokens,
         temperature: float = GREEDY.temperature,
         top_k: int | None = None,
@@ -124,6 +130,11 @@ class Glm:
 
         Args:
             texts: each with at least one [MASK], [sMASK] or [gMASK].
+            num_beams: ways to fill a blank that are followed at once.
+            length_penalty: beams are ranked by log-probability / length to this power.
+            n_best: fills of each blank to give, in `.blanks[i].n_best`.
+            no_repeat_ngram: no so many tokens in a row stand twice in the fills of a text.
+            min_new_tokens: fewest tokens of one blank.
             max_new_tokens: most tokens of one blank.
             temperature: 0 takes the best token, more draws.
             top_k: draw among this many best tokens.
@@ -136,6 +147,11 @@ class Glm:
             InputError: a text has no blank or is longer than the model.
         """
         config = DecodeConfig(
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            n_best=n_best,
+            no_repeat_ngram=no_repeat_ngram,
+            min_new_tokens=min_new_tokens,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_k=top_k,
@@ -143,12 +159,9 @@ class Glm:
             seed=seed,
         )
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
-        results: list[Infilling] = []
-        for start in range(0, len(prompts), batch_size):
-            batch = prompts[start : start + batch_size]
-            numbers = range(start + 1, start + 1 + len(batch))
-            results += self.fill(batch, numbers, config, choices)
-        return results
+        fills = self.fill(prompts, range(1, len(prompts) + 1), config, choices, batch_size)
+        tokenizer = self.text_tokenizer()
+        return [insert(prompt, row, tokenizer) for prompt, row in zip(prompts, fills, strict=True)]
 
     def prompt(self, text: str, place: str) -> Prompt:
         """Lay one text out for `fill`; errors name the place."""
@@ -160,19 +173,34 @@ class Glm:
         numbers: Sequence[int],
         config: DecodeConfig,
         choices: Sequence[str] | None,
-    ) -> list[Infilling]:
-        """Fill one batch; `numbers` are the places of the texts in their stream."""
+        batch_size: int,
+    ) -> list[list[Fill]]:
+        """The fills of each prompt; `numbers` are the places of the texts in their stream.
+
+        Texts that are alike in blanks and length share a batch, so that few wait for others.
+        """
         tokenizer = self.text_tokenizer()
+        order = sorted(
+            range(len(prompts)), key=lambda i: (len(prompts[i].places), len(prompts[i].part_a))
+        )
+        fills: dict[int, list[Fill]] = {}
         with evaluating(self.module):
-            if choices is not None:
-                fills = fill_with_choices(self.module, prompts, tokenizer, choices)
-            else:
-                fills = fill_blanks(
-                    self.module, prompts, tokenizer.special, tokenizer.size, config, numbers
-                )
-        return [
-            insert(prompt, fill, tokenizer) for prompt, fill in zip(prompts, fills, strict=True)
-        ]
+            for start in range(0, len(order), batch_size):
+                members = order[start : start + batch_size]
+                batch = [prompts[i] for i in members]
+                if choices is not None:
+                    filled = fill_with_choices(self.module, batch, tokenizer, choices)
+                else:
+                    filled = fill_blanks(
+                        self.module,
+                        batch,
+                        tokenizer.special,
+                        tokenizer.size,
+                        config,
+                        [numbers[i] for i in members],
+                    )
+                fills.update(zip(members, filled, strict=True))
+        return [fills[i] for i in range(len(prompts))]
 
     def score(
         self,

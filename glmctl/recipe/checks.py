@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glmctl.recipe.schema import DecodeConfig, ModelConfig, ObjectiveConfig, Recipe
+    from glmctl.recipe.schema import (
+        CorpusConfig,
+        DecodeConfig,
+        ModelConfig,
+        ObjectiveConfig,
+        Recipe,
+        TopologyConfig,
+        TrainConfig,
+    )
 
 
 def heads_divide_the_width(model: ModelConfig) -> str | None:
@@ -21,10 +29,49 @@ def heads_divide_the_width(model: ModelConfig) -> str | None:
     )
 
 
+def one_duration(train: TrainConfig) -> str | None:
+    lengths = {"steps": train.steps, "tokens": train.tokens, "epochs": train.epochs}
+    given = [f"{name} = {value}" for name, value in lengths.items() if value is not None]
+    if len(given) == 1:
+        return None
+    found = " and ".join(given) if given else "none is given"
+    return f"steps, tokens, epochs: {found}; exactly one of them says how long the run is"
+
+
 def some_objective_has_weight(objective: ObjectiveConfig) -> str | None:
     if objective.total_weight:
         return None
     return "token_weight: all four weights are 0; give one of them a positive value"
+
+
+def words_are_drawn_by_sample(objective: ObjectiveConfig) -> str | None:
+    if not objective.whole_words or objective.draw_mode == "sample":
+        return None
+    return "whole_words: true, but draw_mode 'batch' draws tokens as released; use 'sample'"
+
+
+def one_source(corpus: CorpusConfig) -> str | None:
+    if corpus.path is not None and corpus.dataset is not None:
+        return (
+            f"path: {corpus.path!r} and dataset {corpus.dataset!r} are two sources; leave one out, "
+            "or make two corpora of them"
+        )
+    if corpus.path is None and corpus.dataset is None:
+        return "path: missing; state it (a file or a folder), or dataset (a name of the hub)"
+    named = {"revision": corpus.revision, "config": corpus.config, "split": corpus.split}
+    for key, value in named.items():
+        if corpus.dataset is None and value is not None:
+            return f"{key}: {value!r} belongs to a dataset, and path is given; leave it out"
+    return None
+
+
+def corpus_has_weight(corpus: CorpusConfig) -> str | None:
+    if corpus.weight:
+        return None
+    return (
+        f"weight: 0 would never read {corpus.name!r}; take the corpus out of the list, or give it "
+        "a positive weight"
+    )
 
 
 def narrowing_needs_a_draw(decode: DecodeConfig) -> str | None:
@@ -37,17 +84,78 @@ def narrowing_needs_a_draw(decode: DecodeConfig) -> str | None:
     )
 
 
-def batch_divides(recipe: Recipe) -> str | None:
-    rows, world = recipe.train.global_batch_size, recipe.topology.world_size
-    micro = recipe.train.micro_batch_size
-    if rows % (micro * world) == 0:
+def beams_draw_nothing(decode: DecodeConfig) -> str | None:
+    if decode.num_beams == 1 or decode.temperature == 0:
         return None
+    return (
+        f"temperature: {decode.temperature:g} draws, and {decode.num_beams} beams take the best; "
+        "set num_beams to 1, or temperature to 0"
+    )
+
+
+def ranking_needs_beams(decode: DecodeConfig) -> str | None:
+    if decode.n_best > decode.num_beams:
+        return (
+            f"n_best: {decode.n_best} fills need as many beams, and num_beams is "
+            f"{decode.num_beams}; raise it"
+        )
+    if decode.length_penalty and decode.num_beams == 1:
+        return (
+            f"length_penalty: {decode.length_penalty:g} ranks beams, and num_beams is 1; "
+            "raise it, or leave length_penalty out"
+        )
+    return None
+
+
+def length_has_room(decode: DecodeConfig) -> str | None:
+    if decode.min_new_tokens <= decode.max_new_tokens:
+        return None
+    return (
+        f"min_new_tokens: {decode.min_new_tokens} is more than max_new_tokens "
+        f"{decode.max_new_tokens}; lower it or raise the other"
+    )
+
+
+def replicas_are_whole(topology: TopologyConfig) -> str | None:
+    size, world = topology.replica_size, topology.world_size
+    if world % size == 0:
+        return None
+    tensor, pipeline = topology.tensor_parallel_size, topology.pipeline_parallel_size
+    return (
+        f"tensor_parallel_size: {tensor} x pipeline_parallel_size {pipeline} = {size} GPUs hold "
+        f"one replica, and {topology.nodes} x {topology.gpus_per_node} = {world} GPUs do not hold "
+        f"whole ones; {one_of(near_divisors(world, size))} a replica do"
+    )
+
+
+def model_divides_over_a_replica(recipe: Recipe) -> str | None:
+    model, topology = recipe.model, recipe.topology
+    for part, count, key, degree in (
+        ("num_attention_heads", model.num_attention_heads, "tensor", topology.tensor_parallel_size),
+        ("num_layers", model.num_layers, "pipeline", topology.pipeline_parallel_size),
+    ):
+        if count % degree:
+            return (
+                f"topology.{key}_parallel_size: {degree} does not divide model.{part} {count}; "
+                f"try {one_of(near_divisors(count, degree))}"
+            )
+    return None
+
+
+def batch_divides(recipe: Recipe) -> str | None:
+    if replicas_are_whole(recipe.topology):
+        return None  # that is the mistake
+    rows, replicas = recipe.train.global_batch_size, recipe.topology.data_parallel_size
+    micro = recipe.train.rows_at_once
+    if rows % (micro * replicas) == 0:
+        return None
+    who = "GPUs" if recipe.topology.replica_size == 1 else "replicas"
     problem = f"train.global_batch_size: {rows} is not a multiple of micro_batch_size {micro}"
-    if rows % world:
-        remedy = f"{one_of(near_divisors(rows, world))} GPUs divide it"
+    if rows % replicas:
+        remedy = f"{one_of(near_divisors(rows, replicas))} {who} divide it"
     else:
-        remedy = f"try micro_batch_size {one_of(near_divisors(rows // world, micro))}"
-    return f"{problem} x {world} GPUs = {micro * world}; {remedy}"
+        remedy = f"try micro_batch_size {one_of(near_divisors(rows // replicas, micro))}"
+    return f"{problem} x {replicas} {who} = {micro * replicas}; {remedy}"
 
 
 def sequence_fits_the_model(recipe: Recipe) -> str | None:

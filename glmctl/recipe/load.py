@@ -7,20 +7,48 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import isclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import tomli_w
 from pydantic import ValidationError
 
 from glmctl.errors import UsageError
+from glmctl.recipe.find import builtin_folder, find_parent, find_recipe, recipe_name
+from glmctl.recipe.keys import flatten, values_of
 from glmctl.recipe.schema import Recipe, Section
 
 MAX_PARENTS = 2
 VARIABLE = r"\$\{(\w+)\}"
 Tables = dict[str, Any]
+
+
+class Origin(NamedTuple):
+    """Where a value was stated."""
+
+    kind: Literal["file", "parent", "set", "layout", "default"]
+    place: str | None = None
+    """The file or the option; a default has none."""
+
+
+DEFAULT = Origin("default")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The tables of a recipe before they are checked, and who stated what."""
+
+    tables: Tables = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    """By dotted key."""
+
+    def lay(self, change: Tables, origin: Origin) -> None:
+        """Put tables over those that are there."""
+        merge(self.tables, change)
+        self.origins.update(dict.fromkeys(flatten(change), origin))
 
 
 def load_recipe(
@@ -41,60 +69,37 @@ def load_recipe(
     Raises:
         UsageError: with every mistake, one line each.
     """
-    tables = read_tables(find_recipe(path_or_name), path_or_name)
-    problems = [problem for text in overrides if (problem := override(tables, text))]
-    problems += choose_layout(tables, gpus, topology)
+    return trace_recipe(path_or_name, overrides, gpus=gpus, topology=topology)[0]
+
+
+def trace_recipe(
+    path_or_name: str,
+    overrides: Sequence[str] = (),
+    *,
+    gpus: int | None = None,
+    topology: str | None = None,
+) -> tuple[Recipe, dict[str, Origin]]:
+    """Read a recipe as `load_recipe`, and say who stated what; the other keys have their default.
+
+    Returns:
+        The recipe, and by dotted key where its stated values come from.
+    """
+    draft = read_files(find_recipe(path_or_name), path_or_name)
+    tables = draft.tables
+    problems = [problem for text in overrides if (problem := override(draft, text))]
+    problems += choose_layout(draft, gpus, topology)
     try:
         recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)
     except ValidationError as error:
         raise UsageError(path_or_name, *problems, *mistakes(tables, error)) from None
     if problems:
         raise UsageError(path_or_name, *problems)
-    return recipe
+    return recipe, draft.origins
 
 
 def to_toml(recipe: Recipe) -> str:
     """The recipe with every value it has, as a file that loads to the same recipe."""
-    return tomli_w.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_none=True))
-
-
-def builtin_folder() -> Path:
-    """Where the recipes of the package lie: inside it when installed, beside it in a checkout."""
-    inside, beside = (parent / "recipes" for parent in Path(__file__).parents[1:3])
-    return inside if inside.is_dir() else beside
-
-
-def builtin_recipes() -> list[Path]:
-    """The recipes of the package, without the parents they extend."""
-    files = sorted(builtin_folder().rglob("*.toml"))
-    return [file for file in files if file.parent.name != "_models"]
-
-
-def recipe_name(path_or_name: str | Path) -> str:
-    """What a recipe is called: its place among the built-in ones, or the name of its file."""
-    path = Path(path_or_name).resolve()
-    if path.is_relative_to(builtin_folder()):
-        return path.relative_to(builtin_folder()).with_suffix("").as_posix()
-    is_builtin = not path.is_file()
-    return str(path_or_name).removesuffix(".toml") if is_builtin else path.stem
-
-
-def find_recipe(path_or_name: str) -> Path:
-    """The file of a recipe.
-
-    Raises:
-        UsageError: with the built-in names that are spelt alike.
-    """
-    path = Path(path_or_name)
-    if path.is_file():
-        return path
-    builtin = {recipe_name(file): file for file in builtin_recipes()}
-    name = path_or_name.removesuffix(".toml")
-    if name in builtin:
-        return builtin[name]
-    close = get_close_matches(name.removeprefix("recipes/"), builtin, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"built-in: {', '.join(builtin)}"
-    raise UsageError(path_or_name, f"no such file, and no built-in recipe of this name; {hint}")
+    return tomli_w.dumps(values_of(recipe))
 
 
 def expand_path(path: str, key: str) -> Path:
@@ -119,12 +124,12 @@ def unset_variables(path: str) -> list[str]:
     return [name for name in re.findall(VARIABLE, path) if name not in os.environ]
 
 
-def read_tables(path: Path, place: str) -> Tables:
+def read_files(path: Path, place: str) -> Draft:
     """A file over the files that it extends: tables merge, everything else is replaced."""
-    chain: list[Tables] = []
+    chain: list[tuple[Tables, Origin]] = []
     while True:
         tables = parse(path, place)
-        chain.append(tables)
+        chain.append((tables, Origin("parent" if chain else "file", file_name(path))))
         head = tables.get("recipe")
         parent = head.pop("extends", None) if isinstance(head, dict) else None
         if parent is None:
@@ -135,20 +140,17 @@ def read_tables(path: Path, place: str) -> Tables:
                 f"recipe.extends: {parent!r} in {path} is one parent too many, the most are "
                 f"{MAX_PARENTS}; merge two of the files",
             )
-        path = parent_file(path, parent, place)
-    merged: Tables = {}
-    for tables in reversed(chain):
-        merge(merged, tables)
-    return merged
+        path = find_parent(path, parent, place)
+    draft = Draft()
+    for tables, origin in reversed(chain):
+        draft.lay(tables, origin)
+    return draft
 
 
-def parent_file(path: Path, parent: object, place: str) -> Path:
-    """The file that ``extends`` names, seen from the file that says so."""
-    if not isinstance(parent, str):
-        raise UsageError(place, f"recipe.extends: should be one path as a string; found {parent!r}")
-    if not (path.parent / parent).is_file():
-        raise UsageError(place, f"recipe.extends: there is no file {path.parent / parent}")
-    return path.parent / parent
+def file_name(path: Path) -> str:
+    """A file as a reader finds it: a built-in one by its place among the recipes."""
+    is_builtin = path.resolve().is_relative_to(builtin_folder())
+    return f"{recipe_name(path)}.toml" if is_builtin else str(path)
 
 
 def parse(path: Path, place: str) -> Tables:
@@ -171,13 +173,13 @@ def merge(base: Tables, change: Mapping[str, Any]) -> None:
             base[key] = value
 
 
-def override(tables: Tables, text: str) -> str | None:
+def override(draft: Draft, text: str) -> str | None:
     """Carry out one ``--set``; gives the problem when that cannot be done."""
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         return f"--set {text}: is not of the form section.key=value"
-    table = tables
+    table = draft.tables
     for depth, key in enumerate(keys[:-1], start=1):
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
@@ -186,6 +188,8 @@ def override(tables: Tables, text: str) -> str | None:
         table[keys[-1]] = toml_value(value.strip())
     except tomllib.TOMLDecodeError:
         return f"--set {text}: {value.strip()!r} is not a TOML value; close the quote or bracket"
+    stated = flatten({".".join(keys): table[keys[-1]]})
+    draft.origins.update(dict.fromkeys(stated, Origin("set", "--set")))
     return None
 
 
@@ -199,27 +203,28 @@ def toml_value(text: str) -> Any:
         return text
 
 
-def choose_layout(tables: Tables, gpus: int | None, topology: str | None) -> list[str]:
+def choose_layout(draft: Draft, gpus: int | None, topology: str | None) -> list[str]:
     """Change the topology, and the micro batch where the profile has its own."""
     if gpus is None and topology is None:
         return []
     if gpus is not None and topology is not None:
         return [f"--gpus {gpus}: does not go with --topology {topology}; choose one of them"]
-    layout = tables.setdefault("topology", {})
+    layout = draft.tables.setdefault("topology", {})
     if not isinstance(layout, dict):
         return []  # reported with the other types
     if gpus is not None:
-        layout.update(nodes=1, gpus_per_node=gpus)
-        layout.pop("note", None)  # it speaks of the layout of the source
-        return []
-    profiles = layout.get("profiles", {})
-    if topology not in profiles:
-        return [f"--topology {topology}: no such profile; known: {', '.join(profiles) or 'none'}"]
-    layout.pop("note", None)
-    change = dict(profiles[topology])
+        change, option = {"nodes": 1, "gpus_per_node": gpus}, f"--gpus {gpus}"
+    else:
+        profiles = layout.get("profiles", {})
+        if topology not in profiles:
+            known = ", ".join(profiles) or "none"
+            return [f"--topology {topology}: no such profile; known: {known}"]
+        change, option = dict(profiles[topology]), f"--topology {topology}"
+    layout.pop("note", None)  # it speaks of the layout of the source
+    tables: Tables = {"topology": change}
     if "micro_batch_size" in change:
-        tables.setdefault("train", {})["micro_batch_size"] = change.pop("micro_batch_size")
-    layout.update(change)
+        tables["train"] = {"micro_batch_size": change.pop("micro_batch_size")}
+    draft.lay(tables, Origin("layout", option))
     return []
 
 
@@ -298,12 +303,12 @@ def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Itera
     """
     wrong = {tuple(issue["loc"][:2]) for issue in issues if issue["type"] != "value_error"}
     parts: dict[str, Any] = {}
-    for name, field in Recipe.model_fields.items():
+    for name, info in Recipe.model_fields.items():
         table = tables.get(name, {})
-        if (name,) in wrong or not isinstance(table, dict) or not is_section(field.annotation):
+        if (name,) in wrong or not isinstance(table, dict) or not is_section(info.annotation):
             continue
         good = {key: value for key, value in table.items() if (name, key) not in wrong}
-        parts[name] = partial(field.annotation, good)
+        parts[name] = partial(info.annotation, good)
         for _, key in (place for place in wrong if len(place) == 2 and place[0] == name):
             parts[name].__dict__.pop(key, None)  # no default in the place of a wrong value
         yield from (f"{name}.{line}" for line in findings(parts[name]))

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, factorial
+from typing import get_args
 
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe, Sharding
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits that the loss holds at a time; the same number as in the model's head."""
@@ -22,8 +23,9 @@ SENTENCE_TOKENS = 25
 MFU = 0.4
 """Share of the peak that a well-fed GPU reaches."""
 GIB = 2**30
-WORD_BYTES = {"fp64": 8, "fp32": 4, "bf16": 4}
-PRODUCT_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2}
+SHARDINGS = get_args(Sharding)  # each splits one part more than the one before
+WORD_BYTES = {"fp64": 8, "fp32": 4, "bf16": 4, "fp16": 4}
+PRODUCT_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class Layout:
     gpus: int
     gpu: str
     replicas: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    sharding: str
     rows_per_step: int
     rows_per_micro_step: int
     micro_steps: int
@@ -77,10 +82,10 @@ class Layout:
 class Work:
     """What the run reads and hides."""
 
-    steps: int
-    rows: int
+    steps: int | None  # None: the corpora decide, the length is in epochs
+    rows: int | None
     source_tokens_per_step: int
-    source_tokens: int
+    source_tokens: int | None
     hidden_tokens_share: float
     part_b_share: float
     expectation: str
@@ -92,13 +97,13 @@ class Compute:
 
     forward_per_row_flops: float
     step_flops: float
-    run_flops: float
+    run_flops: float | None
     counted: str
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU."""
+    """Bytes on the GPU that holds most, one at an end of the pipeline."""
 
     weights_bytes: int
     gradients_bytes: int
@@ -184,9 +189,12 @@ def lay_out(recipe: Recipe) -> Layout:
         nodes=topology.nodes,
         gpus=topology.world_size,
         gpu=topology.gpu,
-        replicas=topology.world_size,
+        replicas=topology.data_parallel_size,
+        tensor_parallel_size=topology.tensor_parallel_size,
+        pipeline_parallel_size=topology.pipeline_parallel_size,
+        sharding=topology.sharding,
         rows_per_step=train.global_batch_size,
-        rows_per_micro_step=train.micro_batch_size,
+        rows_per_micro_step=train.rows_at_once,
         micro_steps=recipe.micro_steps,
         note=topology.note,
     )
@@ -241,11 +249,12 @@ def count_work(recipe: Recipe, samples: list[Sample]) -> Work:
     everything = sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
     hidden = sum(sample.share * sample.hidden for sample in samples)
     tokens = train.global_batch_size * length
+    steps = recipe.planned_steps
     return Work(
-        steps=train.steps,
-        rows=train.steps * train.global_batch_size,
+        steps=steps,
+        rows=None if steps is None else steps * train.global_batch_size,
         source_tokens_per_step=tokens,
-        source_tokens=train.steps * tokens,
+        source_tokens=None if steps is None else steps * tokens,
         hidden_tokens_share=hidden / length,
         part_b_share=part_b / everything,
         expectation=(
@@ -265,7 +274,7 @@ def count_operations(recipe: Recipe, samples: list[Sample]) -> Compute:
     return Compute(
         forward_per_row_flops=forward,
         step_flops=step,
-        run_flops=step * recipe.train.steps,
+        run_flops=None if recipe.planned_steps is None else step * recipe.planned_steps,
         counted="attended pairs and needed logits only; backward is twice forward",
     )
 
@@ -286,41 +295,85 @@ def forward_flops(model: ModelConfig, sample: Sample) -> float:
 
 def estimate_memory(recipe: Recipe, samples: list[Sample]) -> Memory:
     """Bytes on one GPU; activations are those that backward needs."""
-    model, train = recipe.model, recipe.train
-    count = count_parameters(model)
-    word, product = WORD_BYTES[train.precision], PRODUCT_BYTES[train.precision]
-    moments = 2 if recipe.optimizer.kind == "adamw" else 0
-    weights = count.total * word + (count.layers * product if product < word else 0)
-    tokens = sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
-    masks = 2 if model.dropout else 0
-    per_token = model.hidden_size * (2 * word + 14 * product + masks)
-    activations = round(train.micro_batch_size * tokens * model.num_layers * per_token)
-    wanted = train.micro_batch_size * sum(sample.share * sample.wanted for sample in samples)
+    model, train, topology = recipe.model, recipe.train, recipe.topology
+    count, tensor = count_parameters(model), topology.tensor_parallel_size
+    word = WORD_BYTES[train.precision]
+    rows = train.rows_at_once
+    wanted = rows * sum(sample.share * sample.wanted for sample in samples)
     logits = round(min(LOGITS_AT_ONCE, wanted * (model.vocab_rows or 0)) * 2 * word)
-    logits += count.word_embedding * word
-    parts = (weights, count.total * word, moments * count.total * word, activations, logits)
-    gpu = GPUS.get(recipe.topology.gpu)
+    per_token = activation_bytes(recipe)
+    tokens = rows * sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
+    # A stage at the front starts as many micro batches as there are stages before one comes back.
+    in_flight = min(topology.pipeline_parallel_size, recipe.micro_steps)
+    layers = model.num_layers // topology.pipeline_parallel_size * in_flight
+    kept, remark = layers * per_token, ""
+    if train.activation_checkpointing:
+        kept = layers * word * model.hidden_size + per_token
+        remark = "; kept of one layer at a time, and what enters the others"
+    parts = (
+        *state_bytes(recipe),
+        round(tokens * kept),
+        (logits + count.word_embedding * word) // tensor,
+    )
+    gpu = GPUS.get(topology.gpu)
     return Memory(
         *parts,
         total_bytes=sum(parts),
         gpu_has_bytes=None if gpu is None else gpu.memory_bytes,
         estimate=(
-            f"activations are {per_token // model.hidden_size} bytes per token, layer and hidden "
-            "unit: what backward needs when no attention score is kept"
+            f"activations are {per_token / model.hidden_size:.4g} bytes per token, layer and "
+            f"hidden unit: what backward needs when no attention score is kept{remark}"
         ),
     )
 
 
-def estimate_time(recipe: Recipe, run_flops: float) -> Time | None:
-    """Hours at a usual share of the peak; None for a GPU that is not in the table."""
-    gpu = GPUS.get(recipe.topology.gpu)
-    if gpu is None:
+def state_bytes(recipe: Recipe) -> tuple[int, int, int]:
+    """Weights, gradients and optimizer on one GPU, exact but for rows that a degree adds.
+
+    Half precision keeps a copy of the layers for the products. Sharding splits the float32 weights
+    with the optimizer that updates them, and zero3 the copy too.
+    """
+    topology, precision = recipe.topology, recipe.train.precision
+    count, word, product = count_parameters(recipe.model), WORD_BYTES[precision], PRODUCT_BYTES
+    layers = count.layers // topology.replica_size
+    held = layers + (count.total - count.layers) // topology.tensor_parallel_size
+    is_mixed = product[precision] < word
+    copied = layers if topology.sharding == "none" else held  # sharded, the copy is what all read
+    copy = copied * product[precision] if is_mixed else 0
+    moments = 2 if recipe.optimizer.kind == "adamw" else 0
+    level = SHARDINGS.index(topology.sharding)
+    replicas = topology.data_parallel_size
+    weights = held * word // (replicas if level == 3 or (level and is_mixed) else 1)
+    copy //= replicas if level == 3 else 1
+    gradients = held * word // (replicas if level >= 2 else 1)
+    return weights + copy, gradients, moments * held * word // (replicas if level else 1)
+
+
+def activation_bytes(recipe: Recipe) -> float:
+    """Bytes that backward needs of one token in one layer."""
+    model, precision = recipe.model, recipe.train.precision
+    word, product = WORD_BYTES[precision], PRODUCT_BYTES[precision]
+    masks = 2 if model.dropout else 0
+    # Two norms; queries, keys, values, their mix and twice the feed-forward are split over GPUs.
+    split = 12 * product / recipe.topology.tensor_parallel_size
+    return model.hidden_size * (2 * word + 2 * product + split + masks)
+
+
+def estimate_time(recipe: Recipe, run_flops: float | None) -> Time | None:
+    """Hours at a usual share of the peak; None for a GPU or a length that is not known."""
+    gpu, precision = GPUS.get(recipe.topology.gpu), recipe.train.precision
+    if gpu is None or run_flops is None:
         return None
-    peak = gpu.peak[recipe.train.precision]
+    peak = gpu.peak["bf16" if precision == "fp16" else precision]
+    again = recipe.train.activation_checkpointing  # backward runs the layers forward once more
     return Time(
-        run_hours=run_flops / (recipe.topology.world_size * peak * MFU) / 3600,
+        run_hours=run_flops
+        * (4 / 3 if again else 1)
+        / (recipe.topology.world_size * peak * MFU)
+        / 3600,
         estimate=(
             f"{MFU:.0%} of {peak / 1e12:,.1f} TFLOP/s a GPU ({recipe.topology.gpu}, "
-            f"{recipe.train.precision}{gpu.remark})"
+            f"{precision}{gpu.remark if precision == 'bf16' else ''})"
+            + ("; layers run forward twice" if again else "")
         ),
     )

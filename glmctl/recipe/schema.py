@@ -24,6 +24,8 @@ from glmctl.recipe import checks
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Certainty = Literal["paper", "code", "derived", "recalled", "claimed"]
+OnError = Literal["stop", "skip"]
+Sharding = Literal["none", "zero1", "zero2", "zero3"]
 
 
 class Section(BaseModel):
@@ -79,6 +81,8 @@ class ModelConfig(Section):
     """Added to the variance in every layer norm."""
     init_std: PositiveFloat = 0.02
     """Of the initial weights; a narrow model learns sooner with about 1 / sqrt(hidden_size)."""
+    position_init: Literal["normal", "sinusoidal"] = "normal"
+    """How the learned position tables begin; a small model finds neighbours sooner from waves."""
     dropout: Probability = 0.1
     """Of the embedding sum and of each residual branch."""
     attention_dropout: Probability = 0.1
@@ -115,7 +119,7 @@ class TokenizerConfig(Section):
 class ObjectiveConfig(Section):
     """Which tokens are hidden and in what order they come back (paper, sections 2.1 and 2.2)."""
 
-    checks = (checks.some_objective_has_weight,)
+    checks = (checks.some_objective_has_weight, checks.words_are_drawn_by_sample)
 
     kind: Literal["blank_infilling", "mlm"] = "blank_infilling"
     """mlm: every hidden token becomes [MASK] in place and is predicted there, as BERT."""
@@ -133,6 +137,8 @@ class ObjectiveConfig(Section):
     """Lambda of the Poisson law of span lengths."""
     max_span_length: PositiveInt = 39
     """Lengths 1 to this one are drawn, with the Poisson weights."""
+    whole_words: bool = False
+    """Count lengths, shares and places of spans in words, so that no span cuts one."""
     span_order: Literal["shuffled", "text"] = "shuffled"
     """Order of the spans in Part B."""
     document_min_ratio: Probability = 0.5
@@ -167,11 +173,23 @@ class ObjectiveConfig(Section):
 class CorpusConfig(Section):
     """One source of documents."""
 
+    checks = (checks.one_source, checks.corpus_has_weight)
+
     name: str
     """Name in logs and metrics."""
-    path: str
-    """Token shards, a text or JSONL file, a folder of those, or the built-in glmctl-demo."""
-    weight: PositiveFloat = 1.0
+    path: str | None = None
+    """Token shards, a text, JSONL or Parquet file, a folder of those, or glmctl-demo (built in)."""
+    dataset: str | None = None
+    """Instead of path: a data set of the hub (fetched when asked) or folder for `datasets`."""
+    revision: str | None = None
+    """Commit, tag or branch of the data set; left out: its main branch."""
+    config: str | None = None
+    """Configuration of the data set; left out: its default."""
+    split: str | None = None
+    """Split of the data set, as train or train[:10%]; left out: train."""
+    column: str = "text"
+    """Where the text stands: key of JSONL, column of Parquet or of the data set."""
+    weight: NonNegativeFloat = 1.0
     """How often an epoch reads each document; 2.5: in turn two and three times."""
 
 
@@ -184,6 +202,8 @@ class DataConfig(Section):
     """Several documents in a row, isolated from each other; False: one document a row."""
     corpus: tuple[CorpusConfig, ...] = Field(min_length=1)
     """The sources."""
+    on_error: OnError = "stop"
+    """What a row without a text does, as broken JSON: stop with its place, or be left out."""
     probe: str | None = None
     """Held text for the infilling probe, never trained on: a path, or glmctl-demo-held-out."""
 
@@ -191,20 +211,32 @@ class DataConfig(Section):
 class TrainConfig(Section):
     """Length, batch and precision of the run."""
 
-    steps: PositiveInt
-    """Optimizer steps."""
+    checks = (checks.one_duration,)
+
+    steps: PositiveInt | None = None
+    """Length of the run in optimizer steps; exactly one of steps, tokens and epochs is given."""
+    tokens: PositiveInt | None = None
+    """Length in source tokens, special ones included, rounded up to whole steps."""
+    epochs: PositiveFloat | None = None
+    """Length in passes over the corpora; the last step is as small as what is left."""
+    initial_model: str | None = None
+    """Model folder, run or checkpoint whose weights the run starts from; left out: random ones."""
     global_batch_size: PositiveInt
     """Rows a step, over all GPUs."""
-    micro_batch_size: PositiveInt
-    """Rows one model replica holds at once."""
-    precision: Literal["fp64", "fp32", "bf16"] = "fp32"
-    """Arithmetic of the model; bf16 keeps float32 weights and runs the products in bfloat16."""
+    micro_batch_size: PositiveInt | Literal["auto"]
+    """Rows one model replica holds at once; auto: the most that fit, chosen once and logged."""
+    precision: Literal["fp64", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the model; bf16 and fp16 (with loss scaling) keep float32 weights."""
     seed: NonNegativeInt = 1234
     """Of the initial weights, the data order, the corruption and the dropout."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this L2 norm."""
     deterministic: bool = False
     """Refuse kernels whose result depends on timing (GPU only; a CPU run is always exact)."""
+    activation_checkpointing: bool = False
+    """Keep the input of each layer only and compute the rest again in backward: memory for time."""
+    compile: bool = False
+    """Compile the feed-forward parts with torch.compile; worth its half minute on a GPU only."""
     log_every: PositiveInt = 10
     """Steps between two printed lines; metrics.jsonl has every step."""
     probe_every: PositiveInt | None = None
@@ -213,6 +245,11 @@ class TrainConfig(Section):
     """Steps between two checkpoints; the last step is always saved."""
     keep: PositiveInt = 2
     """Newest checkpoints that stay."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """The micro batch; before the machine has chosen one, a single row."""
+        return 1 if self.micro_batch_size == "auto" else self.micro_batch_size
 
 
 class OptimizerConfig(Section):
@@ -252,6 +289,12 @@ class TopologyProfile(Section):
     """GPUs, or CPU processes, of one machine."""
     gpu: str | None = None
     """Feeds the estimates, nothing else."""
+    sharding: Sharding | None = None
+    """What is split over the replicas."""
+    tensor_parallel_size: PositiveInt | None = None
+    """GPUs over which each layer is split."""
+    pipeline_parallel_size: PositiveInt | None = None
+    """GPUs over which the layers are dealt out."""
     micro_batch_size: PositiveInt | None = None
     """Rows one replica holds in this layout; the global batch stays."""
     note: str | None = None
@@ -259,7 +302,9 @@ class TopologyProfile(Section):
 
 
 class TopologyConfig(Section):
-    """The GPUs of the experiment; no result depends on them."""
+    """The GPUs of the experiment and how the model lies over them; no result depends on it."""
+
+    checks = (checks.replicas_are_whole,)
 
     nodes: PositiveInt = 1
     """Machines."""
@@ -267,6 +312,12 @@ class TopologyConfig(Section):
     """GPUs, or CPU processes, of one machine."""
     gpu: str = "any"
     """What the experiment ran on; feeds the estimates, nothing else."""
+    sharding: Sharding = "none"
+    """Split over the replicas: zero1 the optimizer's state, zero2 gradients too, zero3 weights."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs over which each layer is split."""
+    pipeline_parallel_size: PositiveInt = 1
+    """GPUs over which the layers are dealt out."""
     note: str | None = None
     """What is assumed about the layout."""
     profiles: dict[str, TopologyProfile] = {}
@@ -276,12 +327,57 @@ class TopologyConfig(Section):
     def world_size(self) -> int:
         return self.nodes * self.gpus_per_node
 
+    @property
+    def replica_size(self) -> int:
+        """GPUs that hold the model together."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def data_parallel_size(self) -> int:
+        """Model replicas."""
+        return self.world_size // self.replica_size
+
+
+class WandbConfig(Section):
+    """A run on Weights & Biases; the package wandb is the user's own."""
+
+    project: str
+    """Where the run appears."""
+    entity: str | None = None
+    """User or team; left out: wandb's default."""
+    mode: Literal["online", "offline"] = "online"
+    """offline keeps everything in the run folder, for `wandb sync`; GLMCTL_OFFLINE asks for it."""
+
+
+class TrackConfig(Section):
+    """Where the records of a run go besides metrics.jsonl; no result depends on it."""
+
+    tensorboard: bool = False
+    """Write event files into the folder tensorboard of the run (extra: track)."""
+    wandb: WandbConfig | None = None
+    """Left out: wandb is not used."""
+
 
 class DecodeConfig(Section):
     """How blanks are filled."""
 
-    checks = (checks.narrowing_needs_a_draw,)
+    checks = (
+        checks.narrowing_needs_a_draw,
+        checks.beams_draw_nothing,
+        checks.ranking_needs_beams,
+        checks.length_has_room,
+    )
 
+    num_beams: PositiveInt = 1
+    """Ways to fill a blank that are followed at once; the best fill goes on to the next blank."""
+    length_penalty: float = 0.0
+    """Beams are ranked by log-probability / length to this power; more favours longer fills."""
+    n_best: PositiveInt = 1
+    """Fills of each blank that are given, of those that the beams have found."""
+    no_repeat_ngram: NonNegativeInt = 0
+    """No so many tokens in a row stand twice in the fills of a text; 0 allows everything."""
+    min_new_tokens: NonNegativeInt = 0
+    """Fewest tokens of one blank; before, it does not end."""
     max_new_tokens: PositiveInt = 64
     """Most tokens of one blank; the end token is not counted."""
     temperature: NonNegativeFloat = 0.0
@@ -305,6 +401,7 @@ class Recipe(Section):
         checks.noise_has_a_token,
         checks.sentinels_have_tokens,
         checks.position_fits_the_objective,
+        checks.model_divides_over_a_replica,
     )
 
     recipe: RecipeConfig
@@ -316,10 +413,19 @@ class Recipe(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     topology: TopologyConfig = TopologyConfig()
+    track: TrackConfig = TrackConfig()
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Updates of the run; None when the corpora decide."""
+        train = self.train
+        if train.tokens is None:
+            return train.steps
+        return -(-train.tokens // (train.global_batch_size * self.data.sequence_length))
 
     @property
     def micro_steps(self) -> int:
         """Forward and backward passes a replica makes for one optimizer step."""
         return self.train.global_batch_size // (
-            self.train.micro_batch_size * self.topology.world_size
+            self.train.rows_at_once * self.topology.data_parallel_size
         )

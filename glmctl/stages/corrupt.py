@@ -6,9 +6,10 @@ A record is what ``--json`` prints: an example with its line, or the line and it
 from __future__ import annotations
 
 import io
+import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -24,18 +25,22 @@ from glmctl.core.data.text import (
 )
 from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import IntArray, sample_keys
+from glmctl.core.objective.draws import IntArray, UInt64Array, sample_keys
+from glmctl.core.objective.explanation import Explanation, lay_out_explanation
+from glmctl.core.objective.mask import blank_infilling_mask
+from glmctl.core.objective.readable import Reader
 from glmctl.core.objective.restore import restore
+from glmctl.core.objective.statistics import SpanCounter, SpanStatistics
+from glmctl.core.objective.words import find_words
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import DEFAULT, find_tokenizer, load_tokenizer
 from glmctl.errors import InputError, UsageError
+from glmctl.recipe.checks import words_are_drawn_by_sample
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import ObjectiveConfig, Recipe, TrainConfig
 
 Objective = Literal["token", "sentence", "document", "mix", "mlm"]
 Record: TypeAlias = dict[str, Any]
-Part: TypeAlias = list[tuple[str, bool]]
-"""Stretches of text, each with whether it names a blank."""
 
 OBJECTIVE_KEYS: Mapping[Objective, Mapping[str, Any]] = {
     "token": {"token_weight": 1.0},
@@ -54,6 +59,19 @@ NO_OBJECTIVE = {
 NO_LIMIT = np.iinfo(np.int32).max
 """Without a recipe no model limits the length; the options that look at it are off."""
 BATCH_SIZE = 64
+LARGEST_SEED = 2**63 - 1
+MOST_EXPLAINED = 4096
+"""Tokens of an example whose attention is drawn; the square of it is held in memory."""
+NO_PLACE = "the spans drawn find no place in the text; it is too short"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A text, or what is wrong with it, and what its JSON object says of it."""
+
+    text: str | InputError
+    labels: Record = field(default_factory=dict)
+    """``id``, which the output repeats, and ``seed``, from which this text then draws alone."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,7 @@ def make_setting(
     tokenizer: str | None = None,
     objective: Objective | None = None,
     seed: int | None = None,
+    whole_words: bool = False,
 ) -> Setting:
     """Put together what the recipe and the command line say; the command line wins.
 
@@ -80,6 +99,7 @@ def make_setting(
         tokenizer: a name, file or folder.
         objective: ``mix`` with a recipe is the mix of the recipe.
         seed: of the run whose epoch 0 the texts are.
+        whole_words: no span cuts a word, also where the recipe does not say so.
 
     Raises:
         UsageError: the recipe cannot be honoured line by line.
@@ -87,6 +107,10 @@ def make_setting(
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):
         config = config.model_copy(update={**NO_OBJECTIVE, **OBJECTIVE_KEYS[objective]})
+    if whole_words:
+        config = config.model_copy(update={"whole_words": True})
+        if problem := words_are_drawn_by_sample(config):
+            raise UsageError("[objective]", problem)
     if config.short_sequence_probability > 0:
         raise UsageError(
             "objective.short_sequence_probability",
@@ -98,9 +122,10 @@ def make_setting(
         seed = default_seed if recipe is None else recipe.train.seed
     max_positions = NO_LIMIT if recipe is None else recipe.model.max_positions
     found = choose_tokenizer(recipe, tokenizer)
+    words = find_words(found) if config.whole_words else None
     return Setting(
         tokenizer=found,
-        corruption=Corruption(config, found.special, found.sentence_ends(), max_positions),
+        corruption=Corruption(config, found.special, found.sentence_ends(), max_positions, words),
         seed=seed,
         sequence_length=NO_LIMIT if recipe is None else recipe.data.sequence_length,
     )
@@ -124,45 +149,81 @@ def corrupt_texts(
         seed: that of the recipe unless given.
     """
     setting = make_setting(None if recipe is None else load_recipe(recipe), seed=seed)
-    return corrupt_lines(texts, 0, setting)
+    return corrupt_lines([Line(text) for text in texts], 0, setting)
 
 
-def corrupt_source(source: str | None, setting: Setting) -> Iterator[list[Record]]:
+def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iterator[list[Record]]:
     """Corrupt every line of a source, as many together as have arrived.
 
     Args:
         source: a file, a folder or a built-in name; None: the standard input.
         setting: how.
+        jsonl: the lines are JSON objects, whatever the name of the source.
     """
-    for lines, first, is_json in read_lines(source):
+    for lines, first, is_json in read_lines(source, jsonl=jsonl):
         yield corrupt_lines([read(line, is_json=is_json) for line in lines], first, setting)
 
 
-def corrupt_lines(texts: Sequence[str | InputError], first: int, setting: Setting) -> list[Record]:
-    """Corrupt some lines together.
+def corrupt_lines(lines: Sequence[Line], first: int, setting: Setting) -> list[Record]:
+    """Corrupt some lines together; there are ``first`` lines before them."""
+    samples, results = make_samples(lines, first, setting)
+    for numbers, _, _, examples in corrupt_samples(samples, setting):
+        if len(examples.lengths) < len(numbers):  # the released sampler left its one sample out
+            results |= {number: {"error": NO_PLACE} for number in numbers}
+            continue
+        for number, record in zip(numbers, as_lists(examples), strict=True):
+            results[number] = {**record, "tokenizer": setting.tokenizer.fingerprint}
+    return [
+        {"line": number, **line.labels, **results[number]}
+        for number, line in enumerate(lines, first + 1)
+    ]
+
+
+def count_source(
+    source: str | None, setting: Setting, on_failure: Callable[[Record], None], *, jsonl: bool
+) -> SpanStatistics:
+    """Count the spans of a whole source, as :func:`corrupt_source` hides them.
 
     Args:
-        texts: of each line its text, or what is wrong with it.
-        first: number of lines before these.
-        setting: how.
+        source: a file, a folder or a built-in name; None: the standard input.
+        setting: how the lines are corrupted.
+        on_failure: called with the record of each line that cannot be.
+        jsonl: the lines are JSON objects, whatever the name of the source.
     """
-    results: dict[int, Record] = {}
-    samples: dict[int, IntArray] = {}
-    plain = [text if isinstance(text, str) else "" for text in texts]
+    counter = SpanCounter(setting.corruption)
+    for lines, first, is_json in read_lines(source, jsonl=jsonl):
+        found = [read(line, is_json=is_json) for line in lines]
+        samples, failures = make_samples(found, first, setting)
+        for numbers, tokens, lengths, examples in corrupt_samples(samples, setting):
+            if len(examples.lengths) < len(numbers):
+                failures |= {number: {"error": NO_PLACE} for number in numbers}
+            else:
+                counter.add(tokens, lengths, examples)
+        counter.num_failed += len(failures)
+        for number in sorted(failures):
+            on_failure({"line": number, **failures[number]})
+    return counter.result()
+
+
+def make_samples(
+    lines: Sequence[Line], first: int, setting: Setting
+) -> tuple[dict[int, tuple[IntArray, UInt64Array]], dict[int, Record]]:
+    """By the number of the line: its sample and what it draws from; what is wrong with it."""
+    samples: dict[int, tuple[IntArray, UInt64Array]] = {}
+    failures: dict[int, Record] = {}
+    plain = [line.text if isinstance(line.text, str) else "" for line in lines]
     rows = setting.tokenizer.encode_batch(plain, special=False)
-    for line, (text, ids) in enumerate(zip(texts, rows, strict=True), first + 1):
+    keys = sample_keys(setting.seed, 0, np.arange(first, first + len(lines)))
+    for number, (line, ids) in enumerate(zip(lines, rows, strict=True)):
         try:
-            samples[line] = make_sample(text, ids, setting)
+            sample = make_sample(line.text, ids, setting)
         except InputError as error:
-            results[line] = {"error": "; ".join(error.problems)}
-    # The released sampler draws for a batch: a batch of one keeps a line free of its neighbours.
-    size = 1 if setting.corruption.config.draw_mode == "batch" else BATCH_SIZE
-    numbers = [*samples]
-    for start in range(0, len(numbers), size):
-        batch = numbers[start : start + size]
-        records = corrupt_samples([samples[line] for line in batch], batch, setting)
-        results |= zip(batch, records, strict=True)
-    return [{"line": line, **results[line]} for line in sorted(results)]
+            failures[first + number + 1] = {"error": "; ".join(error.problems)}
+            continue
+        seed = line.labels.get("seed")
+        key = keys[number : number + 1] if seed is None else sample_keys(seed, 0, 0)
+        samples[first + number + 1] = sample, key
+    return samples, failures
 
 
 def make_sample(text: str | InputError, ids: IntArray, setting: Setting) -> IntArray:
@@ -186,16 +247,17 @@ def make_sample(text: str | InputError, ids: IntArray, setting: Setting) -> IntA
 
 
 def corrupt_samples(
-    samples: Sequence[IntArray], lines: Sequence[int], setting: Setting
-) -> list[Record]:
-    """The record of each sample; line n is sample n - 1 of the epoch."""
-    keys = sample_keys(setting.seed, 0, np.array(lines) - 1)
-    lengths = np.array([len(sample) for sample in samples])
-    examples = setting.corruption(np.concatenate(samples), lengths, keys)
-    if len(examples.lengths) < len(samples):  # the released sampler left its one sample out
-        return [{"error": "the spans drawn find no place in the text; it is too short"}]
-    fingerprint = setting.tokenizer.fingerprint
-    return [{**record, "tokenizer": fingerprint} for record in as_lists(examples)]
+    samples: Mapping[int, tuple[IntArray, UInt64Array]], setting: Setting
+) -> Iterator[tuple[list[int], IntArray, IntArray, Examples]]:
+    """Corrupt samples some at a time: their lines, tokens [L], lengths [n] and examples."""
+    # The released sampler draws for a batch: a batch of one keeps a line free of its neighbours.
+    size = 1 if setting.corruption.config.draw_mode == "batch" else BATCH_SIZE
+    for start in range(0, len(samples), size):
+        numbers = [*samples][start : start + size]
+        rows = [samples[number][0] for number in numbers]
+        keys = np.concatenate([samples[number][1] for number in numbers])
+        tokens, lengths = np.concatenate(rows), np.array([len(row) for row in rows])
+        yield numbers, tokens, lengths, setting.corruption(tokens, lengths, keys)
 
 
 def as_lists(examples: Examples) -> list[Record]:
@@ -220,45 +282,26 @@ def as_lists(examples: Examples) -> list[Record]:
     return records
 
 
-def describe(record: Record, tokenizer: Tokenizer) -> tuple[Part, Part]:
-    """Part A with numbered blanks, and Part B: what stood in which blank, in its order.
+def explain(record: Record, reader: Reader, limit: int) -> Explanation:
+    """Show who sees whom in an example.
 
-    [CLS] and the end token are left out.
+    Args:
+        record: the example.
+        reader: of its tokenizer.
+        limit: the most tokens that are shown.
+
+    Raises:
+        InputError: it is too long.
     """
-    ids, hidden_ids = record["input_ids"], record["target_ids"]
-    in_place = record["objective"] == "mlm"
-    part_a: Part = []
-    names: dict[int, str] = {}
-    source = place = 0
-    for number, (start, stop) in enumerate(sorted(record["spans"]), 1):
-        mask = place + start - source
-        name = tokenizer.token_text(ids[mask])
-        names[start] = f"{name[:-1]} {number}{name[-1]}"
-        part_a += [(text_of(ids[place:mask], tokenizer), False), (names[start], True)]
-        source, place = stop, mask + (stop - start if in_place else 1)
-    part_a.append((text_of(ids[place : record["part_a_length"]], tokenizer), False))
-
-    part_b: Part = []
-    place = record["part_a_length"]
-    for start, stop in record["spans"]:
-        first = start if in_place else place
-        hidden = text_of(hidden_ids[first : first + stop - start], tokenizer)
-        part_b += [("|", False), (names[start], True), (hidden, False)]
-        place += stop - start + 1
-    return spaced(part_a), spaced(part_b[1:])
-
-
-def text_of(ids: Sequence[int], tokenizer: Tokenizer) -> str:
-    """What a reader sees of a stretch of tokens."""
-    unseen = (tokenizer.special.cls, tokenizer.special.eos)
-    shown = [token_id for token_id in ids if token_id not in unseen]
-    return tokenizer.decode(shown).replace("\n", " ").strip()
-
-
-def spaced(part: Part) -> Part:
-    """The same with a space between any two that hold something."""
-    shown = [(text, is_blank) for text, is_blank in part if text]
-    return [item for pair in shown for item in ((" ", False), pair)][1:]
+    length = len(record["input_ids"])
+    if length > MOST_EXPLAINED:
+        raise InputError(
+            "line",
+            f"gives {length:,} tokens, too many to draw; cut it to {MOST_EXPLAINED:,} or less "
+            "(cut -c 1-2000), or leave out --explain",
+        )
+    mask = blank_infilling_mask(np.array([record["part_a_length"]]), length)[0]
+    return lay_out_explanation(record, reader, mask, limit)
 
 
 class Example(BaseModel):
@@ -270,6 +313,8 @@ class Example(BaseModel):
     part_a_length: int
     spans: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     tokenizer: str
+    id: Any = None
+    seed: int | None = None
 
 
 def undo_source(
@@ -282,7 +327,7 @@ def undo_source(
         tokenizer: the one that they were made with.
         one_line: a text of several lines is an error, as it would not be one line out.
     """
-    for lines, first, _ in read_lines(source):
+    for lines, first, _ in read_lines(source, jsonl=True):
         records = []
         for number, line in enumerate(lines, first + 1):
             try:
@@ -306,7 +351,7 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
             [(start, stop) for start, stop in example.spans],
         )
     except ValidationError as error:
-        problem = explain(error)
+        problem = first_problem(error)
         raise InputError("line", f"is not an example of glmctl corrupt --json; {problem}") from None
     except ValueError as error:
         raise InputError("line", f"is not an example of glmctl corrupt --json; {error}") from None
@@ -322,10 +367,12 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
         raise InputError("line", f"holds {error}") from None
     if one_line and "\n" in text:
         raise InputError("line", "the text has several lines; --json shows it")
-    return {"ids": ids, "text": text}
+    labels = {"id": example.id, "seed": example.seed}
+    given = {key: value for key, value in labels.items() if value is not None}
+    return {**given, "ids": ids, "text": text}
 
 
-def explain(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a record; that of a failure says why itself."""
     issue = error.errors()[0]
     if issue["type"] == "missing" and "error" in issue["input"]:
@@ -334,23 +381,34 @@ def explain(error: ValidationError) -> str:
     return f"{place}: {issue['msg']}" if place else issue["msg"]
 
 
-def read(line: bytes, *, is_json: bool) -> str | InputError:
-    """Text of a line, or what is wrong with it."""
+def read(line: bytes, *, is_json: bool) -> Line:
+    """What a line holds."""
     try:
-        return line_text(line, is_json=is_json)
+        text = line_text(line, is_json=is_json)
     except ValueError as error:
-        return InputError("line", f"is {error}")
+        return Line(InputError("line", f"is {error}"))
+    if not is_json or (b'"id"' not in line and b'"seed"' not in line):
+        return Line(text)
+    values = json.loads(line)
+    labels = {key: values[key] for key in ("id", "seed") if values.get(key) is not None}
+    seed = labels.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
+        del labels["seed"]
+        problem = f"has the seed {json.dumps(seed)}; a seed is a whole number, 0 or more"
+        return Line(InputError("line", problem), labels)
+    return Line(text, labels)
 
 
-def read_lines(source: str | None) -> Iterator[tuple[list[bytes], int, bool]]:
+def read_lines(source: str | None, *, jsonl: bool) -> Iterator[tuple[list[bytes], int, bool]]:
     """Lines as they arrive, the number of lines before them, and whether they are JSON."""
     first = 0
     if source is None:
         for lines in stream_lines(cast(io.BufferedReader, sys.stdin.buffer)):
-            yield lines, first, False
+            yield lines, first, jsonl
             first += len(lines)
         return
     for file in find_files(source):
+        is_json = jsonl or text_suffix(file) in JSON_LINES
         for lines in file_lines(file):
-            yield lines, first, text_suffix(file) in JSON_LINES
+            yield lines, first, is_json
             first += len(lines)

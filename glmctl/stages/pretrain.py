@@ -1,9 +1,10 @@
-"""Pretraining on one device: from a recipe to a run folder with a model in it."""
+"""Pretraining: from a recipe to a run folder with a model in it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,33 @@ from typing import Any
 import numpy as np
 import torch
 
+from glmctl.core.checkpoint.find import find
 from glmctl.core.checkpoint.folder import write_model_folder
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.data.batch import TrainingData
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
-from glmctl.core.data.sources import DataSources
+from glmctl.core.data.sources import DataSources, data_fingerprint
 from glmctl.core.model.glm import GLM
 from glmctl.core.objective.corruption import Corruption
+from glmctl.core.objective.words import find_words
+from glmctl.core.open import build
+from glmctl.core.parallel.launch import Say, run_replicas
+from glmctl.core.parallel.replicas import ALONE, Replicas
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.rows import rows_for
+from glmctl.core.train.length import settle_length, settle_micro_batch
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
-from glmctl.core.train.precision import choose_device, place
+from glmctl.core.train.precision import LossScale, choose_device, place
 from glmctl.core.train.probe import Probe, make_probe
 from glmctl.core.train.run import RunFolder, describe_run
 from glmctl.core.train.schedule import learning_rate
 from glmctl.core.train.state import TrainState
 from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.load import expand_path
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
 
 PROBE_SHARES = ("probe_exact_match_share", "probe_baseline_share")
@@ -73,7 +81,8 @@ def run(
         note: takes the lines that a reader may want to see.
     """
     chosen = choose_device(device)
-    refuse_many_gpus(recipe, chosen)
+    refuse_split_models(recipe)
+    refuse_missing_devices(recipe, chosen, is_asked=device is not None)
     folder = RunFolder(run_dir)
     with folder.locked():
         folder.settle(recipe, fresh=fresh, force=force)
@@ -81,52 +90,143 @@ def run(
         if finished is not None and finished["steps"] == recipe.train.steps:
             note(f"{run_dir} is finished; more steps continue it, --fresh --force starts over")
             return PretrainResult(run_dir=str(run_dir), **finished)
-        return train(recipe, folder, chosen, progress, note)
+        if recipe.topology.world_size > 1:
+            return train_replicas(recipe, folder, chosen, progress, note)
+        return train(recipe, folder, chosen, ALONE, progress, note)
 
 
-def refuse_many_gpus(recipe: Recipe, device: torch.device) -> None:
-    """This version trains on one device.
+def refuse_split_models(recipe: Recipe) -> None:
+    """This version trains whole replicas.
 
     Raises:
-        MachineError: the recipe asks for more.
+        UsageError: the recipe splits the model over GPUs.
+    """
+    topology = recipe.topology
+    layout = {
+        "sharding": (topology.sharding, "none"),
+        "tensor_parallel_size": (topology.tensor_parallel_size, 1),
+        "pipeline_parallel_size": (topology.pipeline_parallel_size, 1),
+    }
+    split = [f"{key} = {value}" for key, (value, whole) in layout.items() if value != whole]
+    if split:
+        raise UsageError(
+            "topology",
+            f"{', '.join(split)}: this version trains whole replicas and splits no model; "
+            "--dry-run prints the plan",
+        )
+
+
+def refuse_missing_devices(recipe: Recipe, device: torch.device, *, is_asked: bool) -> None:
+    """Replicas need a GPU each; on a CPU they are asked for by name.
+
+    Raises:
+        MachineError: the machine has fewer GPUs than the recipe asks for.
     """
     topology = recipe.topology
     if topology.world_size == 1:
         return
     found = torch.cuda.device_count() if device.type == "cuda" else 0
+    if topology.nodes == 1 and (found >= topology.gpus_per_node or (not found and is_asked)):
+        return
+    rows = recipe.train.global_batch_size // recipe.train.rows_at_once
+    fitting = next((n for n in range(found, 0, -1) if rows % n == 0), 1)
     raise MachineError(
         "topology",
-        f"asks for {topology.nodes} x {topology.gpus_per_node} GPUs; this machine has {found} and "
-        "this version trains on one device; the same experiment fits with --gpus 1 --set "
-        f"train.micro_batch_size={recipe.train.micro_batch_size} (a smaller one needs less memory)",
+        f"asks for {topology.nodes} x {topology.gpus_per_node} GPUs; this machine has {found}; "
+        f"the same experiment runs with --gpus {fitting}, the global batch stays; --device cpu "
+        "--gpus N trains with N processes on the CPU",
     )
 
 
-def train(
+def train_replicas(
     recipe: Recipe,
     folder: RunFolder,
     device: torch.device,
     progress: Progress,
     note: Callable[[str], None],
 ) -> PretrainResult:
+    """Train in one process per replica; this one prepares the text, and passes on what they say."""
+    tokenizer = load_tokenizer(recipe.tokenizer)
+    is_first = not folder.manifest.exists()
+    sources = DataSources(recipe.data, tokenizer, folder.data, verify=is_first, note=note)
+    sources.corpora()
+    if recipe.data.probe is not None:
+        sources.held_out()
+    results: list[PretrainResult] = []
+
+    def hear(message: PretrainResult | tuple[int, int, float, float] | str) -> None:
+        if isinstance(message, PretrainResult):
+            results.append(message)
+        elif isinstance(message, tuple):
+            progress.update(*message)
+        else:
+            note(message)
+
+    arguments = (recipe, folder.root, device.type)
+    run_replicas(train_replica, arguments, recipe.topology.gpus_per_node, folder.logs, hear)
+    return results[0]
+
+
+def train_replica(recipe: Recipe, run_dir: Path, device_type: str, say: Say) -> None:
+    """One of the replicas; the first one says what all of them do."""
+    device = torch.device(device_type)
+    if device_type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    replicas = Replicas.join(device)
+    speak = say if replicas.is_first else silent
+    result = train(recipe, RunFolder(run_dir), device, replicas, Speaker(speak), speak)
+    speak(result)
+
+
+def silent(_: object) -> None:
+    """What the other replicas say."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Progress of a replica, for the process that started it."""
+
+    say: Say
+
+    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None:
+        self.say((step, num_steps, loss, tokens_per_second))
+
+
+def train(
+    recipe: Recipe,
+    folder: RunFolder,
+    device: torch.device,
+    replicas: Replicas,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> PretrainResult:
     """Build everything, go on from the newest checkpoint, train, and leave a model folder."""
     tokenizer = load_tokenizer(recipe.tokenizer)
     config = sized_for(recipe.model, tokenizer)
+    known = folder.read_manifest()
     # Every start of a run but the first is quick: sizes and digests in manifests are compared.
-    is_first = not folder.manifest.exists()
-    sources = DataSources(recipe.data, tokenizer, folder.data, verify=is_first, note=note)
+    verify = not known and replicas.size == 1
+    sources = DataSources(recipe.data, tokenizer, folder.data, verify=verify, note=note)
     stores = sources.corpora()
-    data = training_data(recipe, stores, tokenizer)
+    order = row_order(recipe, stores)
+    recipe, end_row = settle_length(recipe.model_copy(update={"model": config}), order)
+    recipe = settle_micro_batch(recipe, known.get("micro_batch_size"), device, note)
+    data = training_data(recipe, stores, order, tokenizer, end_row)
     probe = None
     if recipe.data.probe is not None and recipe.train.probe_every is not None:
         probe = probe_of(recipe, sources.held_out(), data, tokenizer)
-    model = GLM(config)
-    model.init_weights(recipe.train.seed)
+    model = first_model(recipe, tokenizer, folder)
     place(model, recipe.train, device)
-    state = TrainState(model, make_optimizer(model, recipe.optimizer))
+    optimizer = make_optimizer(model, recipe.optimizer)
+    state = TrainState(model, optimizer, LossScale.of(recipe.train), replicas=replicas)
     manifest = begin_manifest(recipe, folder, state, tokenizer, stores)
     outputs = Outputs(
-        CheckpointStore(folder.checkpoints, recipe.train.keep),
+        CheckpointStore(
+            folder.checkpoints,
+            recipe.train.keep,
+            data_fingerprint(recipe.data, stores, recipe.train.seed),
+        ),
         MetricsLog(folder.metrics),
         progress,
         note,
@@ -141,20 +241,52 @@ def train(
             f"{recipe.train.micro_batch_size} rows at once do not fit into the GPU's memory; set a "
             "smaller one: the global batch stays and the same command continues the run",
         ) from error
-    write_model_folder(
-        folder.model,
-        state.weights(),
-        config,
-        tokenizer,
-        provenance={"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]},
-        abilities=trained_objectives(recipe.objective),
-    )
+    if replicas.is_first:
+        provenance = {"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]}
+        write_model_folder(
+            folder.model,
+            state.weights(),
+            config,
+            tokenizer,
+            provenance=provenance,
+            abilities=trained_objectives(recipe.objective),
+        )
     finished = summarize(outputs.log, state)
-    folder.write_manifest(manifest | {"finished": finished})
+    if replicas.is_first:
+        folder.write_manifest(manifest | {"finished": finished})
     return PretrainResult(run_dir=str(folder.root), **finished)
 
 
+def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
+    """The weights that a run starts from: random ones, or those of another run.
+
+    Raises:
+        InputError: the other model has other sizes or another tokenizer.
+    """
+    path = recipe.train.initial_model
+    if path is None or CheckpointStore(folder.checkpoints, recipe.train.keep).steps():
+        model = GLM(recipe.model)
+        model.init_weights(recipe.train.seed)
+        return model
+    found = find(expand_path(path, "train.initial_model"), None)
+    pairs: dict[str, tuple[object, object]] = {
+        "attention heads": (found.config.num_attention_heads, recipe.model.num_attention_heads),
+        "positions": (found.config.position, recipe.model.position),
+    }
+    if found.tokenizer is not None:
+        pairs["tokenizer"] = (found.tokenizer.fingerprint, tokenizer.fingerprint)
+    problems = [
+        f"its {name}: {stored}; the recipe asks for {wanted}; change train.initial_model or that"
+        for name, (stored, wanted) in pairs.items()
+        if stored != wanted
+    ]
+    if problems:
+        raise InputError(path, *problems)
+    return build(replace(found, config=recipe.model), path)
+
+
 def rate_of_update(recipe: Recipe, step: int) -> float:
+    assert recipe.train.steps is not None
     return learning_rate(recipe.schedule, recipe.optimizer.peak_lr, step, recipe.train.steps)
 
 
@@ -175,22 +307,32 @@ def sized_for(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     return config
 
 
-def training_data(
-    recipe: Recipe, stores: Sequence[TokenStore], tokenizer: Tokenizer
-) -> TrainingData:
-    """The rows of all steps."""
-    train, section = recipe.train, recipe.data
+def row_order(recipe: Recipe, stores: Sequence[TokenStore]) -> RowOrder:
+    """Which stretch of which document each row is."""
+    section = recipe.data
     lengths = np.concatenate([store.lengths for store in stores])
     weights = np.repeat(
         [corpus.weight for corpus in section.corpus], [len(store.lengths) for store in stores]
     )
+    return RowOrder(lengths, section.sequence_length, section.pack, recipe.train.seed, weights)
+
+
+def training_data(
+    recipe: Recipe,
+    stores: Sequence[TokenStore],
+    order: RowOrder,
+    tokenizer: Tokenizer,
+    end_row: int,
+) -> TrainingData:
+    """The rows of all steps."""
     return TrainingData(
         stores,
-        RowOrder(lengths, section.sequence_length, section.pack, train.seed, weights),
+        order,
         corruption_of(recipe, recipe.objective, tokenizer),
         tokenizer.special,
-        train.global_batch_size,
-        train.micro_batch_size,
+        recipe.train.global_batch_size,
+        recipe.train.rows_at_once,
+        end_row,
     )
 
 
@@ -204,12 +346,16 @@ def probe_of(recipe: Recipe, held: TokenStore, data: TrainingData, tokenizer: To
         max_span_length=objective.max_span_length,
     )
     end = tokenizer.special.eop if objective.kind == "blank_infilling" else None
-    return make_probe(held, data, corruption_of(recipe, short, tokenizer), end)
+    return make_probe(held, data, corruption_of(recipe, short, tokenizer), tokenizer, end)
 
 
 def corruption_of(recipe: Recipe, objective: ObjectiveConfig, tokenizer: Tokenizer) -> Corruption:
     return Corruption(
-        objective, tokenizer.special, tokenizer.sentence_ends(), recipe.model.max_positions
+        objective,
+        tokenizer.special,
+        tokenizer.sentence_ends(),
+        recipe.model.max_positions,
+        find_words(tokenizer) if objective.whole_words else None,
     )
 
 
@@ -229,6 +375,7 @@ def begin_manifest(
     manifest = describe_run(recipe, state.device) | {
         "tokenizer": tokenizer.fingerprint,
         "num_parameters": sum(weight.numel() for weight in state.weights().values()),
+        "micro_batch_size": recipe.train.micro_batch_size,
         "data": {
             corpus.name: [shard["digest"] for shard in store.manifest["shards"]]
             for corpus, store in zip(recipe.data.corpus, stores, strict=True)
@@ -244,7 +391,8 @@ def begin_manifest(
             )
     if known:
         manifest["started_at"] = known["started_at"]
-    folder.write_manifest(manifest)
+    if state.replicas.is_first:
+        folder.write_manifest(manifest)
     return manifest
 
 
@@ -255,7 +403,8 @@ def resume(state: TrainState, outputs: Outputs) -> None:
         checkpoint = outputs.store.load(steps[-1])
         state.restore(checkpoint.step, checkpoint.tensors)
         outputs.note(f"continuing after step {state.step:,}")
-    outputs.log.truncate(state.step)
+    if state.replicas.is_first:
+        outputs.log.truncate(state.step)
 
 
 def trained_objectives(config: ObjectiveConfig) -> list[str]:

@@ -11,6 +11,7 @@ import peers
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging
 
 from glmctl.core.decode.infill import Prompt, fill_blanks
 from glmctl.core.model.glm import GLM
@@ -26,6 +27,23 @@ CONFIG = ModelConfig(
     vocab_rows=30_592,
 )
 SOP = 5
+NOBODY = -1
+SPECIAL = SpecialTokens(
+    pad=0,
+    eos=NOBODY,
+    sep=NOBODY,
+    cls=1,
+    mask=2,
+    unk=3,
+    sop=SOP,
+    eop=NOBODY,
+    smask=None,
+    gmask=None,
+    noise=None,
+    sentinel_masks=(),
+    sentinel_starts=(),
+    strings={},
+)
 
 
 def context_ids(length: int) -> torch.Tensor:
@@ -37,30 +55,13 @@ def ours(context: torch.Tensor) -> peers.Work:
     """`infill`'s own loop, which never ends a blank here, less its time for the first token."""
     model = GLM(CONFIG).eval()
     model.init_weights(0)
-    nobody = -1
-    special = SpecialTokens(
-        pad=0,
-        eos=nobody,
-        sep=nobody,
-        cls=1,
-        mask=2,
-        unk=3,
-        sop=SOP,
-        eop=nobody,
-        smask=None,
-        gmask=None,
-        noise=None,
-        sentinel_masks=(),
-        sentinel_starts=(),
-        strings={},
-    )
     prompt = Prompt("", tuple(context[0].tolist()), (context.shape[1] // 2,))
 
     def seconds(num_new: int) -> float:
         config = DecodeConfig(max_new_tokens=num_new)
         started_at = time.process_time()
         with torch.inference_mode():
-            fills = fill_blanks(model, [prompt], special, CONFIG.vocab_rows or 0, config, [0])
+            fills = fill_blanks(model, [prompt], SPECIAL, CONFIG.vocab_rows or 0, config, [0])
         assert len(fills[0][0].ids) == num_new
         return time.process_time() - started_at
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=384)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    logging.set_verbosity_error()
     peers.say_machine()
     context = context_ids(args.context)
     systems = {"glmctl": ours(context), "transformers GPT-2": gpt2(context)}

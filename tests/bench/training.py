@@ -6,12 +6,14 @@ The first row of numbers that counts is dropout 0 on all sides; 0.1 is what the 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import peers
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging
 
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
@@ -139,22 +141,28 @@ def gpt2(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
     return trainer(model, optimizer, lambda: model(rows.ids, labels=rows.ids).loss, precision)
 
 
+def compare(checkout: str | None, precision: str, dropout: float, rounds: int) -> None:
+    config = model_config(dropout)
+    rows = Rows(config.vocab_rows or 0)
+    systems = {
+        "glmctl": ours(config, rows, precision),
+        "transformers BERT": bert(config, rows, precision),
+        "transformers GPT-2": gpt2(config, rows, precision),
+    }
+    if checkout:
+        systems["THUDM/GLM"] = original(checkout, config, rows, precision)
+    peers.compare(systems, rounds)
+
+
 def main() -> None:
     args = peers.arguments(__doc__, rounds=3).parse_args()
     torch.set_num_threads(args.threads)
+    logging.set_verbosity_error()
     peers.say_machine()
     for precision, dropout in CASES:
         print(f"{precision}, dropout {dropout:g}")
-        config = model_config(dropout)
-        rows = Rows(config.vocab_rows or 0)
-        systems = {
-            "glmctl": ours(config, rows, precision),
-            "transformers BERT": bert(config, rows, precision),
-            "transformers GPT-2": gpt2(config, rows, precision),
-        }
-        if args.original:
-            systems["THUDM/GLM"] = original(args.original, config, rows, precision)
-        peers.compare(systems, args.rounds)
+        compare(args.original, precision, dropout, args.rounds)
+        gc.collect()  # the released model holds itself in a cycle, and gigabytes with it
 
 
 if __name__ == "__main__":

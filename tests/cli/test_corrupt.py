@@ -317,7 +317,7 @@ def test_a_damaged_file_is_named(verb, content, glmctl: Run, tmp_path: Path):
         (["--tokenizer", "nope"], 3, "nope: no such tokenizer; name a file, a folder, hf:NAME"),
         (["--recipe", "glm-bas"], 2, "did you mean glm-base"),
         (["--set", "train.seed=1"], 2, "--set changes a recipe; add --recipe RECIPE"),
-        (["--undo", "--seed", "1"], 2, "--undo draws nothing; leave out --objective and --seed"),
+        (["--undo", "--seed", "1"], 2, "--undo draws nothing; leave out --seed"),
         (["--objective", "word"], 2, "'token', 'sentence', 'document', 'mix', 'mlm'"),
         (["--seed", "-1"], 2, "--seed"),
     ],

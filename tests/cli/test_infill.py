@@ -93,10 +93,14 @@ def test_a_bad_line_is_an_error_record_in_json(bad_file: Path, tiny_model: Path)
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--top-k", "4", "--set", "decode.beams=2"), 2, "decode.beams: unknown key; known keys:"),
+        (("--set", "decode.wide=2"), 2, "decode.wide: unknown key; known keys: num_beams"),
         (("--top-k", "4"), 2, "top_k: 4 narrows a draw, and temperature 0 draws nothing"),
         (("--choices", "a", "--temperature", "1"), 2, "--choices: takes the best of them and"),
         (("--choices", "a,"), 2, "--choices: one of ['a', ''] is empty; write words"),
+        (("--choices", "a", "--num-beams", "2"), 2, "scores each one whole; leave out --num-beams"),
+        (("--choices", "a", "--stream"), 2, "scores each one whole; leave out --stream"),
+        (("--stream", "--num-beams", "3"), 2, "--stream: which of 3 beams is the best is known"),
+        (("--stream", "--explain"), 2, "--stream: prints tokens and nothing else; leave out --ex"),
         (("--model", "nowhere"), 3, "nowhere: no such file or folder, and no built-in model"),
     ],
 )
@@ -122,6 +126,115 @@ def test_the_seed_decides_what_is_drawn(tiny_model: Path, capsys: pytest.Capture
         lines.append(capsys.readouterr().out)
     assert lines[0] == lines[1]
     assert lines[0] != lines[2]
+
+
+def test_n_best_gives_so_many_lines_a_text_with_their_scores(bad_file: Path, tiny_model: Path):
+    done = run_on_file(bad_file, "--model", tiny_model, "--num-beams", "3", "--n-best", "2")
+    assert done.returncode == 1
+    lines = done.stdout.decode().split("\n")
+    assert len(lines) == 2 * 6 + 1
+    assert lines[2:10] == [""] * 8
+    for first, second, start in ((0, 1, "The "), (10, 11, "closes ")):
+        best, other = lines[first].split("\t"), lines[second].split("\t")
+        assert float(best[0]) >= float(other[0])
+        assert best[1].startswith(start)
+        assert best[1] != other[1]
+
+
+def test_the_ids_of_json_lines_are_kept(tiny_model: Path, tmp_path: Path):
+    file = tmp_path / "lines.jsonl"
+    file.write_text(
+        '{"id": "a", "text": "The [MASK]"}\nThe [MASK]\n{"id": 3, "text": "no blank"}\n'
+    )
+    done = run_on_file(file, "--model", tiny_model, "--json")
+    assert done.returncode == 1
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert (first["id"], third["id"], "id" in second) == ("a", 3, False)
+    assert first["text"] == second["text"]
+    assert third["error"].startswith("holds no blank")
+    plain = run_on_file(file, "--model", tiny_model).stdout.decode().splitlines()
+    assert plain == [first["text"], second["text"], ""]
+
+
+def test_streamed_tokens_appear_before_the_text_is_filled(tiny_model: Path):
+    command = [Path(sys.executable).with_name("glmctl"), "infill", "--model", tiny_model]
+    command += ["--stream", "--max-new-tokens", "30", "--set", "decode.min_new_tokens=30"]
+    process = subprocess.Popen([*command, "The [MASK]\nend"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    pieces = []
+    while piece := os.read(process.stdout.fileno(), 1 << 16):
+        pieces.append(piece)
+    assert process.wait(timeout=60) == 0
+    assert len(pieces) > 3
+    whole = subprocess.run(
+        [*(word for word in command if word != "--stream"), "The [MASK]\nend"],
+        capture_output=True,
+        check=True,
+    )
+    assert b"".join(pieces) == whole.stdout
+    assert whole.stdout.endswith(b" end\n")
+
+
+def test_a_stream_in_json_is_a_record_a_token_and_the_final_one(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    texts = ["The [MASK]", "no blank"]
+    args = ["--stream", "--json", "--max-new-tokens", "3", "--model", str(tiny_model)]
+    assert run(["infill", *texts, *args]) == 1
+    *tokens, filled, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert {token["schema"] for token in tokens} == {"glmctl.InfillingToken/1"}
+    assert filled["schema"] == bad["schema"] == "glmctl.Infilling/1"
+    ids = filled["blanks"][0]["ids"]
+    assert [token["token_id"] for token in tokens][: len(ids)] == ids
+    assert "".join(token["text"] for token in tokens) == filled["text"]
+    assert bad["error"].startswith("holds no blank")
+
+
+def test_explain_shows_both_positions_and_the_probability_of_each_choice(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    args = [
+        "infill",
+        "cat [MASK]",
+        "--explain",
+        "--model",
+        str(tiny_model),
+        "--max-new-tokens",
+        "2",
+    ]
+    assert run(args) == 0
+    filled, _, part_a, _, name, headings, first, *_ = capsys.readouterr().out.split("\n")
+    assert filled.startswith("cat ")
+    assert re.fullmatch(r"Part A, \d tokens: \[CLS\] .* \[MASK\]#1 <\|endoftext\|>", part_a)
+    assert name == "blank 1"
+    assert headings.split() == ["reads", "place", "in", "span", "chooses", "probability"]
+    assert re.match(r"<\|startofpiece\|> +\d +1  ", first)
+    assert run([*args, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    (tokens,) = record["explanation"]["blanks"]
+    assert first.split()[-1] == f"{tokens[0]['probability']:.4f}"
+
+
+def test_a_script_that_the_model_does_not_know_is_warned_of_once(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    texts = ["The [MASK]", "\u043a\u043e\u0442 [MASK]", "\u043e\u043a\u043d\u043e [MASK]"]
+    assert run(["infill", *texts, "--model", str(tiny_model), "--max-new-tokens", "1"]) == 0
+    warning = "warning: line 2: 3 of 3 letters are Cyrillic and not in the model's vocabulary"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(warning)
+
+
+def test_ten_thousand_ragged_lines_come_back_in_order(tiny_model: Path, tmp_path: Path):
+    words = "the grey cat opens two eyes ".split()
+    starts = [f"{i} {' '.join(words[: i * 7 % 6])}".strip() for i in range(10_000)]
+    file = tmp_path / "lines.txt"
+    file.write_text("".join(f"{start} [MASK] .\n" for start in starts))
+    done = run_on_file(file, "--model", tiny_model, "--batch-size", "64")
+    assert done.returncode == 0
+    lines = done.stdout.decode().split("\n")
+    assert len(lines) == 10_001
+    assert all(line.startswith(f"{start} ") for line, start in zip(lines, starts, strict=False))
 
 
 def test_who_types_gets_each_line_answered(tiny_model: Path):

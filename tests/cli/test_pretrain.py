@@ -134,11 +134,11 @@ def test_fresh_starts_over_only_with_force(recipe, capsys):
     assert records()[0]["seconds"] != before
 
 
-def test_more_gpus_than_one_device_are_refused_with_the_flags_that_fit(recipe, capsys):
+def test_more_gpus_than_the_machine_has_are_refused_with_the_flags_that_fit(recipe, capsys):
     assert run(["pretrain", recipe, "--gpus", "2"]) == 4
     err = capsys.readouterr().err
     assert "topology: asks for 1 x 2 GPUs; this machine has" in err
-    assert "--gpus 1 --set train.micro_batch_size=2" in err
+    assert "the same experiment runs with --gpus 1, the global batch stays; --device cpu" in err
     assert not Path("runs").exists()
 
 
@@ -206,7 +206,7 @@ def test_a_gpu_without_room_is_answered_with_a_smaller_micro_batch(recipe, capsy
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as gpu:
-        gpu.setattr(GLM, "loss", fail)
+        gpu.setattr(GLM, "forward", fail)
         assert run(["pretrain", recipe]) == 4
     assert "train.micro_batch_size: 2 rows at once do not fit" in capsys.readouterr().err
     assert run(["pretrain", recipe, "--set", "train.micro_batch_size=1"]) == 0
@@ -233,6 +233,39 @@ def test_a_run_whose_shards_were_changed_is_refused(recipe, capsys):
     path.write_text(json.dumps(manifest))
     assert run(["pretrain", recipe, "--set", "train.steps=8"]) == 3
     assert "the data is not what the run began with" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_data_does_not_continue_a_run(recipe, capsys):
+    run(["pretrain", recipe])
+    path = Path("runs/small/checkpoints/step-00000006/manifest.json")
+    manifest = json.loads(path.read_text())
+    made_with = manifest["data"]
+    assert len(made_with) == 32
+    path.write_text(json.dumps(manifest | {"data": "0" * 32}))
+    capsys.readouterr()
+    assert run(["pretrain", recipe, "--set", "train.steps=8"]) == 3
+    err = capsys.readouterr().err
+    assert f"of the fingerprint {'0' * 32}, and the run now has {made_with}" in err
+
+
+def test_an_empty_corpus_and_a_weight_of_zero_are_refused(recipe, capsys):
+    Path("text.txt").write_text("\n\n")
+    assert run(["pretrain", recipe]) == 3
+    assert "text.txt: no document in it: every row is empty" in capsys.readouterr().err
+    corpus = '[{ name = "a", path = "held.txt", weight = 0 }]'
+    assert run(["pretrain", recipe, "--set", f"data.corpus={corpus}"]) == 2
+    assert "data.corpus.0.weight: 0 would never read 'a'; take" in capsys.readouterr().err
+
+
+def test_a_broken_row_stops_a_run_and_data_on_error_lets_it_go_on(recipe, capsys):
+    rows = [json.dumps({"text": line}) for line in Path("text.txt").read_text().splitlines()]
+    Path("rows.jsonl").write_text("\n".join([*rows, "{"]))
+    args = ["pretrain", recipe, "--set", 'data.corpus=[{ name = "a", path = "rows.jsonl" }]']
+    assert run(args) == 3
+    assert f"rows.jsonl:{len(rows) + 1}: not JSON" in capsys.readouterr().err
+    assert run([*args, "--set", "data.on_error=skip"]) == 0
+    assert f"warning: 1 broken row left out: rows.jsonl:{len(rows) + 1}" in capsys.readouterr().err
+    assert run([*args, "--set", "train.steps=7"]) == 0  # nothing is read again
 
 
 def test_numbers_that_are_not_finite_stop_the_run_before_a_weight_changes(recipe, capsys):

@@ -5,7 +5,7 @@ import tomllib
 def test_ls_names_every_recipe_with_its_size_and_gpus(glmctl):
     done = glmctl("recipe", "ls")
     assert done.returncode == 0
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("glm-large")]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("glm-large ")]
     for part in ("GLM-PT-LARGE", "64 x V100-32GB", "334,688,256", "paper", "ACL 2022"):
         assert part in line
 
@@ -22,7 +22,8 @@ def test_show_prints_toml_with_inherited_and_changed_values(glmctl):
     done = glmctl("recipe", "show", "glm-large", "--set", "train.seed=7", "--gpus", "8")
     tables = tomllib.loads(done.stdout)
     assert tables["train"]["seed"] == 7
-    assert tables["data"]["corpus"] == [{"name": "wikibook", "path": "${WIKIBOOK}", "weight": 1.0}]
+    (corpus,) = tables["data"]["corpus"]
+    assert (corpus["name"], corpus["path"]) == ("wikibook", "${WIKIBOOK}")
     assert tables["topology"]["gpus_per_node"] == 8
     assert "extends" not in tables["recipe"]
 
@@ -38,7 +39,10 @@ def test_validate_goes_through_all_files_and_exits_2_when_one_is_wrong(glmctl, t
     done = glmctl("recipe", "validate", "glm-base", "wrong.toml", "smoke/tiny")
     assert done.returncode == 2
     assert done.stdout == "glm-base: ok\nsmoke/tiny: ok\n"
-    assert done.stderr == "error: wrong.toml: recipe.extends: there is no file gone.toml\n"
+    assert done.stderr == (
+        "error: wrong.toml: recipe.extends: there is no file gone.toml and no built-in recipe "
+        "gone; correct the path\n"
+    )
 
 
 def test_validate_is_quiet_about_unset_variables(glmctl):
@@ -87,3 +91,121 @@ def test_a_recipe_that_does_not_exist_is_exit_2_without_a_traceback(glmctl):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: glm-bsae: no such file")
+
+
+def test_the_help_lists_the_commands_under_one_heading(glmctl):
+    listed = glmctl("recipe", "--help").stdout.partition("\nCommands:\n")[2]
+    names = [line.split()[0] for line in listed.splitlines() if line[2:3].strip()]
+    assert names == ["ls", "show", "diff", "cp", "validate", "schema", "migrate"]
+
+
+def test_show_origin_says_for_each_key_who_states_it(glmctl):
+    done = glmctl("recipe", "show", "glm-doc", "--origin", "--gpus", "8", "--set", "train.seed=3")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[0] == "key from value"
+    for line in (
+        "objective.document_weight glm-doc.toml 0.5",
+        "model.num_layers parent glm-large.toml 24",
+        "optimizer.eps parent glm-base.toml 1e-06",
+        "train.seed --set 3",
+        "topology.nodes --gpus 8 1",
+        "data.pack default true",
+    ):
+        assert line in lines
+
+
+def test_show_origin_as_json_is_one_record_a_key(glmctl):
+    record = json.loads(glmctl("recipe", "show", "glm-large", "--origin", "--json").stdout)
+    assert record["schema"] == "glmctl.RecipeOrigins/1"
+    keys = {entry.pop("key"): entry for entry in record["keys"]}
+    assert keys["model.num_layers"] == {"value": 24, "origin": "file", "place": "glm-large.toml"}
+    assert keys["train.keep"] == {"value": 2, "origin": "default", "place": None}
+
+
+def test_diff_lists_the_changed_keys_with_both_values(glmctl):
+    done = glmctl("recipe", "diff", "glm-large", "glm-410m")
+    assert done.returncode == 0
+    head, *lines = [line.split() for line in done.stdout.splitlines()]
+    assert head == ["key", "glm-large", "glm-410m"]
+    assert ["model.num_layers", "24", "30"] in lines
+    assert ["objective.token_weight", "1.0", "0.5"] in lines
+    assert "optimizer.peak_lr" not in done.stdout
+
+
+def test_diff_of_equal_recipes_says_so(glmctl):
+    done = glmctl("recipe", "diff", "glm-large", "glm-large")
+    assert done.stdout == "glm-large and glm-large hold the same values\n"
+
+
+def test_diff_as_json_is_one_object(glmctl):
+    record = json.loads(glmctl("recipe", "diff", "glm-10b", "glm-10b-longer", "--json").stdout)
+    assert record["schema"] == "glmctl.RecipeDiff/1"
+    assert (record["a"], record["b"]) == ("glm-10b", "glm-10b-longer")
+    changes = {entry["key"]: (entry["a"], entry["b"]) for entry in record["differences"]}
+    assert changes["data.sequence_length"] == (512, 1024)
+    assert changes["train.initial_model"] == (None, "runs/glm-10b")
+
+
+def test_cp_gives_a_file_that_can_be_edited_and_is_never_overwritten(glmctl, tmp_path):
+    done = glmctl("recipe", "cp", "glm-doc", "my.toml")
+    assert (done.returncode, done.stdout) == (0, "my.toml\n")
+    text = (tmp_path / "my.toml").read_text()
+    assert text.startswith("# GLM-Doc")
+    (tmp_path / "my.toml").write_text(text + "[train]\nseed = 7\n")
+    assert json.loads(glmctl("recipe", "show", "my.toml", "--json").stdout)["train"]["seed"] == 7
+    again = glmctl("recipe", "cp", "glm-doc", "my.toml")
+    assert again.returncode == 2
+    assert again.stderr == "error: my.toml: is there already; name another file, or remove it\n"
+
+
+def test_cp_into_a_folder_keeps_the_name_of_the_file(glmctl, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert glmctl("recipe", "cp", "glm-base", "mine").stdout == "mine/glm-base.toml\n"
+    assert glmctl("recipe", "validate", "mine/glm-base.toml").returncode == 0
+
+
+def test_cp_without_a_file_prints_the_text(glmctl):
+    done = glmctl("recipe", "cp", "glm-sent")
+    assert done.stdout.startswith("# GLM-Sent")
+    record = json.loads(glmctl("recipe", "cp", "glm-sent", "--json").stdout)
+    assert (record["schema"], record["file"]) == ("glmctl.RecipeCopy/1", None)
+    assert record["text"] == done.stdout
+
+
+def test_migrate_leaves_a_file_of_the_newest_grammar_as_it_is(glmctl, tmp_path):
+    glmctl("recipe", "cp", "glm-base", "my.toml")
+    before = (tmp_path / "my.toml").read_bytes()
+    done = glmctl("recipe", "migrate", "my.toml")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "my.toml: has grammar 1, the newest; nothing to do\n",
+    )
+    assert (tmp_path / "my.toml").read_bytes() == before
+    record = json.loads(glmctl("recipe", "migrate", "my.toml", "--json").stdout)
+    assert (record["grammar"], record["is_changed"]) == (1, False)
+
+
+def test_migrate_refuses_a_newer_grammar(glmctl, tmp_path):
+    (tmp_path / "new.toml").write_text("[recipe]\nschema = 2\n")
+    done = glmctl("recipe", "migrate", "new.toml")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: new.toml: recipe.schema: 2 is a newer grammar")
+
+
+def test_a_layout_that_splits_the_model_is_planned(glmctl):
+    done = glmctl("pretrain", "glm-10b", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for line in ("total 9,880,682,496", "replicas 256", "sharding zero2", "micro steps 1"):
+        assert line in lines
+
+
+def test_a_layout_that_splits_the_model_is_not_run(glmctl):
+    degrees = ("topology.tensor_parallel_size=4", "topology.pipeline_parallel_size=2")
+    done = glmctl("pretrain", "glm-10b", "--set", degrees[0], "--set", degrees[1])
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: topology: sharding = zero2, tensor_parallel_size = 4, pipeline_parallel_size = 2: "
+        "this version trains whole replicas and splits no model; "
+    )

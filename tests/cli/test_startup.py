@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe"]
+VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "guide", "doctor"]
 
 
 def test_help_never_loads_torch():
@@ -82,8 +82,9 @@ def test_the_recipes_and_the_assets_are_in_the_wheel(tmp_path):
     assert (target / "glmctl" / "assets" / "demo.jsonl").is_file()
     assert (target / "glmctl" / "assets" / "glmctl-default" / "model.safetensors").is_file()
     code = (
-        "import glmctl.recipe.load as load; print(load.__file__); "
-        "print(*map(load.recipe_name, load.builtin_recipes()), load.load_recipe('glm-large').train)"
+        "import glmctl.recipe.find as find; from glmctl.recipe.load import load_recipe; "
+        "print(find.__file__); "
+        "print(*map(find.recipe_name, find.builtin_recipes()), load_recipe('glm-large').train)"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = sys.argv[1:]; {code}", target]
@@ -95,5 +96,5 @@ def test_the_recipes_and_the_assets_are_in_the_wheel(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
-        f"{target}/glmctl/recipe/load.py\nglm-base glm-large mini/glmctl-default "
+        f"{target}/glmctl/recipe/find.py\nglm-10b glm-10b-chinese glm-10b-chinese-longer "
     )

@@ -124,6 +124,48 @@ def test_shards_are_written_and_the_same_command_again_is_content(glmctl, tmp_pa
     assert json.loads(glmctl(*args).stdout) == result
 
 
+def test_a_broken_line_stops_and_is_skipped_when_asked(glmctl, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"body": "one"}\n{"body":\n{"body": "two"}\n')
+    args = ("tokenize", "a.jsonl", "--out", "shards", "--column", "body", "--json")
+    done = glmctl(*args)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: a.jsonl:2: not JSON: Expecting value at column 9, in ")
+    assert "--on-error skip" in done.stderr
+    done = glmctl(*args, "--on-error", "skip")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: 1 broken row left out: a.jsonl:2: not JSON: ")
+    result = json.loads(done.stdout)
+    assert (result["num_documents"], result["num_broken"]) == (2, 1)
+    (named,) = json.loads((tmp_path / "shards" / "manifest.json").read_text())["broken"]
+    assert named.startswith("a.jsonl:2: not JSON: ")
+
+
+def test_a_vocabulary_is_learned_without_broken_lines_when_asked(glmctl, tmp_path):
+    text = "The grey cat sleeps beside the oven of the bakery. " * 20
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}) + "\n[]\n")
+    args = ("tokenize", "a.jsonl", "--train", "--vocab-size", "300", "--out", "new.model")
+    args += ("--model-type", "bpe")
+    assert glmctl(*args).returncode == 3
+    done = glmctl(*args, "--on-error", "skip")
+    assert done.returncode == 0, done.stderr
+    assert "warning: 1 broken row left out: a.jsonl:2: not an object with a" in done.stderr
+
+
+def test_a_data_set_is_named_with_its_revision_and_split(glmctl, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "test.txt").write_text("one\ntwo\n")
+    offline = {"GLMCTL_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    args = ("tokenize", "--out", "shards", "--split", "test", "--json")
+    done = glmctl(*args, "hf:./set", env=offline)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_documents"] == 2
+    (source,) = json.loads((tmp_path / "shards" / "manifest.json").read_text())["sources"]
+    assert source["file"] == "hf:./set split test"
+    done = glmctl(*args, "hf:nobody/nothing@v1", env=offline)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "error: hf:nobody/nothing@v1 split test: not on this machine" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -132,8 +174,10 @@ def test_shards_are_written_and_the_same_command_again_is_content(glmctl, tmp_pa
         (["--processes", "2"], 2, "--processes does not go with encoding"),
         (["--decode", "--out", "x"], 2, "--out does not go with --decode"),
         (["--train", "glmctl-demo"], 2, "--train needs --vocab-size N and --out FILE"),
-        (["--train", "--vocab-size", "9", "--out", "x"], 2, "name them as INPUT"),
-        (["--out", "x"], 2, "name them as INPUT"),
+        (["--train", "--vocab-size", "9", "--out", "x"], 2, "INPUT: is missing; name files"),
+        (["--out", "x"], 2, "INPUT: is missing; name files, folders or hf:NAME to read"),
+        (["--on-error", "skip"], 2, "--on-error does not go with encoding"),
+        (["glmctl-demo", "--out", "x", "--split", "test"], 2, "--split: goes with a data set only"),
         (["--special", "glm-english"], 2, "'glm-english' does not fit kind 'sentencepiece'"),
         (["--kind", "tiktoken"], 2, "tiktoken"),
     ],

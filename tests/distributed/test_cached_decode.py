@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmctl.core.decode.infill import Fill, Prompt, fill_blanks, prefill
+from glmctl.core.decode.infill import Prompt, fill_blanks, prefill
+from glmctl.core.decode.search import Fill
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM

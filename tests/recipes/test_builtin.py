@@ -1,8 +1,10 @@
+import tomllib
+
 import pytest
 
-from glmctl.recipe.load import builtin_recipes, load_recipe, recipe_name, to_toml
+from glmctl.recipe.find import builtin_folder, builtin_recipes, recipe_name
+from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.plan import count_parameters, make_plan
-from glmctl.recipe.schema import Recipe
 
 NAMES = [recipe_name(file) for file in builtin_recipes()]
 
@@ -28,47 +30,156 @@ def test_every_resolved_recipe_loads_to_itself(name, tmp_path):
     assert load_recipe(str(tmp_path / "again.toml")) == recipe
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("glm-base", 109_338_624), ("glm-large", 334_688_256)]
-)
-def test_the_paper_models_have_the_paper_sizes(name, parameters):
-    assert count_parameters(load_recipe(name).model).total == parameters
+# Layers, width, heads, places and rows of the paper and its code, and the parameters they make.
+SIZES = {
+    "glm-base": (12, 768, 12, 512, 30592, 109_338_624),
+    "glm-large": (24, 1024, 16, 512, 30592, 334_688_256),
+    "glm-doc": (24, 1024, 16, 512, 30592, 334_688_256),
+    "glm-sent": (24, 1024, 16, 512, 30592, 334_688_256),
+    "glm-410m": (30, 1024, 16, 512, 30592, 410_265_600),
+    "glm-515m": (30, 1152, 18, 512, 30592, 514_632_960),
+    "glm-roberta": (24, 1024, 16, 512, 50304, 354_873_344),
+    "glm-roberta-1.25": (24, 1152, 18, 1024, 50304, 442_879_488),
+    "glm-large-chinese": (24, 1024, 16, 1024, 50048, 355_659_776),
+    "glm-2b": (36, 2048, 32, 1024, 50304, 1_920_122_880),
+    "glm-10b": (48, 4096, 64, 1024, 50304, 9_880_682_496),
+    "glm-10b-longer": (48, 4096, 64, 1024, 50304, 9_880_682_496),
+    "glm-10b-chinese": (48, 4096, 64, 1024, 50048, 9_879_633_920),
+    "glm-10b-chinese-longer": (48, 4096, 64, 1024, 50048, 9_879_633_920),
+}
 
 
-def described(recipe: Recipe) -> tuple[object, ...]:
+@pytest.mark.parametrize("name", SIZES)
+def test_the_models_have_the_sizes_of_the_paper(name):
+    model = load_recipe(name).model
+    assert (
+        *(model.num_layers, model.hidden_size, model.num_attention_heads),
+        *(model.max_positions, model.vocab_rows, count_parameters(model).total),
+    ) == SIZES[name]
+
+
+def test_every_pretraining_run_of_the_paper_stands_in_exactly_one_recipe():
+    stated = [run for name in NAMES for run in load_recipe(name).recipe.experiments]
+    assert sorted(stated) == [
+        *("GLM-PT-10B-S1", "GLM-PT-10B-S2", "GLM-PT-10B-ZH-S1", "GLM-PT-10B-ZH-S2"),
+        *("GLM-PT-2B", "GLM-PT-410M", "GLM-PT-515M", "GLM-PT-BASE", "GLM-PT-DOC"),
+        *("GLM-PT-LARGE", "GLM-PT-LARGE-ZH", "GLM-PT-ROBERTA", "GLM-PT-ROBERTA-1.25"),
+        "GLM-PT-SENT",
+    ]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_recipe_of_the_paper_names_its_own_source(name):
+    head = tomllib.loads((builtin_folder() / f"{name}.toml").read_text())["recipe"]
+    assert head["source"]
+    assert head["certainty"]
+
+
+def described(name: str) -> tuple[object, ...]:
+    recipe = load_recipe(name)
     train, schedule, optimizer = recipe.train, recipe.schedule, recipe.optimizer
     return (
-        train.steps,
-        train.global_batch_size,
-        train.micro_batch_size,
-        optimizer.peak_lr,
-        optimizer.betas,
-        optimizer.eps,
-        optimizer.weight_decay,
-        schedule.kind,
-        schedule.warmup_steps,
-        schedule.decay_steps,
-        schedule.min_ratio,
-        recipe.topology.world_size,
+        *(train.steps, train.global_batch_size, train.micro_batch_size, recipe.micro_steps),
+        *(optimizer.peak_lr, optimizer.betas, optimizer.eps, optimizer.weight_decay),
+        *(schedule.kind, schedule.warmup_steps, schedule.decay_steps, schedule.min_ratio),
     )
 
 
-def test_glm_base_is_the_released_script_on_the_gpus_of_the_paper():
-    assert described(load_recipe("glm-base")) == (
-        *(150_000, 1024, 16),
-        *(4e-4, (0.9, 0.98), 1e-6, 0.1),
-        *("cosine", 6_000, 120_000, 0.05),
-        64,
-    )
+ADAM = ((0.9, 0.98), 1e-6)
+ADAM_10B = ((0.9, 0.95), 1e-8, 0.1)
 
 
-def test_glm_large_is_the_released_script_on_the_gpus_of_the_paper():
-    assert described(load_recipe("glm-large")) == (
-        *(200_000, 1024, 16),
-        *(2e-4, (0.9, 0.98), 1e-6, 0.1),
-        *("cosine", 8_000, 160_000, 0.05),
-        64,
-    )
+# Steps, batch, micro batch, micro steps; rate, Adam, decay of weights; schedule.
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        (
+            "glm-base",
+            (150_000, 1024, 16, 1, 4e-4, *ADAM, 0.1, "cosine", 6_000, 120_000, 0.05),
+        ),
+        (
+            "glm-large",
+            (200_000, 1024, 16, 1, 2e-4, *ADAM, 0.1, "cosine", 8_000, 160_000, 0.05),
+        ),
+        (
+            "glm-doc",
+            (200_000, 1024, 16, 1, 2e-4, *ADAM, 0.1, "cosine", 8_000, 160_000, 0.05),
+        ),
+        (
+            "glm-roberta",
+            (250_000, 8192, 16, 8, 4e-4, *ADAM, 0.01, "linear", 30_000, 500_000, 0.025),
+        ),
+        (
+            "glm-10b",
+            (250_000, 5376, 21, 1, 1e-4, *ADAM_10B, "cosine", 7_000, 175_000, 0.1),
+        ),
+        (
+            "glm-10b-longer",
+            (50_000, 2048, 8, 1, 3e-5, *ADAM_10B, "linear", 250, 50_000, 0.1),
+        ),
+        (
+            "glm-10b-chinese",
+            (72_000, 5376, 21, 1, 1e-4, *ADAM_10B, "cosine", 4_800, 120_000, 0.1),
+        ),
+        (
+            "glm-10b-chinese-longer",
+            (8_000, 2048, 8, 1, 3e-5, *ADAM_10B, "cosine", 500, 20_000, 0.1),
+        ),
+        (
+            "glm-large-chinese",
+            (250_000, 8192, 32, 1, 4e-4, *ADAM, 0.01, "cosine", 8_000, 200_000, 0.1),
+        ),
+    ],
+)
+def test_the_numbers_are_those_of_the_paper_and_the_released_scripts(name, numbers):
+    assert described(name) == numbers
+
+
+# Shares of token, sentence, document and single spans; shortest document span; noise; short rows.
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("glm-base", (1.0, 0, 0, 0, 0.5, 0, 0)),
+        ("glm-doc", (0.5, 0, 0.5, 0, 0.5, 0, 0)),
+        ("glm-sent", (0.5, 0.5, 0, 0, 0.5, 0, 0)),
+        ("glm-410m", (0.5, 0, 0.5, 0, 0.5, 0, 0)),
+        ("glm-515m", (0.5, 0, 0.5, 0, 0.5, 0, 0)),
+        ("glm-roberta", (1.0, 0, 0, 0, 0.5, 0, 0)),
+        ("glm-10b", (0.5, 0.3, 0.2, 0, 0.25, 0.1, 0.02)),
+        ("glm-10b-longer", (0.95 * 0.4, 0.95 * 0.3, 0.95 * 0.3, 0.05, 0.25, 0.1, 0.5)),
+        ("glm-10b-chinese", (0.5, 0.3, 0.2, 0, 0.25, 0.1, 0.02)),
+        ("glm-10b-chinese-longer", (0.5, 0.3, 0.2, 0, 0.25, 0.1, 0.5)),
+        ("glm-large-chinese", (0.4, 0.3, 0.3, 0, 0.25, 0.1, 0.02)),
+    ],
+)
+def test_the_blanks_are_mixed_as_in_the_paper_and_the_released_scripts(name, numbers):
+    objective = load_recipe(name).objective
+    assert objective.total_weight == pytest.approx(1)
+    assert (
+        *(objective.token_weight, objective.sentence_weight, objective.document_weight),
+        *(objective.single_span_weight, objective.document_min_ratio),
+        *(objective.block_mask_probability, objective.short_sequence_probability),
+    ) == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_recipe_of_the_paper_has_the_layouts_that_are_known_of_it(name):
+    is_large = "10b" in name or name in ("glm-2b", "glm-large-chinese")
+    layouts = ["nvidia-256"] if is_large else ["v100x64", "v100x8", "nvidia-256"]
+    recipe = load_recipe(name)
+    assert [*recipe.topology.profiles] == layouts
+    assert recipe.topology.world_size == (256 if is_large else 64)
+    assert recipe.topology.sharding == ("zero2" if "10b" in name or "2b" in name else "none")
+    assert load_recipe(name, topology="nvidia-256").topology.world_size == 256
+
+
+@pytest.mark.parametrize(
+    ("second", "first"),
+    [("glm-10b-longer", "glm-10b"), ("glm-10b-chinese-longer", "glm-10b-chinese")],
+)
+def test_a_second_stage_starts_from_the_run_folder_of_the_first(second, first):
+    assert load_recipe(second).train.initial_model == f"runs/{first}"
+    assert load_recipe(second).data.sequence_length == 2 * load_recipe(first).data.sequence_length
 
 
 def test_the_smoke_recipe_takes_the_overrides_of_the_tests():

@@ -16,7 +16,9 @@ from torch import Tensor
 from glmctl.core.checkpoint import durable
 from glmctl.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
+WITHOUT_DATA = 1
+"""The format before the fingerprint of the data."""
 STATE_FILE = "state.safetensors"
 
 
@@ -34,11 +36,13 @@ class CheckpointStore:
     Args:
         root: the folder; made when the first checkpoint is saved.
         keep: newest checkpoints that stay.
+        data: fingerprint of what the run trains on; None for a reader who does not train.
     """
 
-    def __init__(self, root: Path, keep: int) -> None:
+    def __init__(self, root: Path, keep: int, data: str | None = None) -> None:
         self.root = root
         self.keep = keep
+        self.data = data
 
     def folder(self, step: int) -> Path:
         return self.root / f"step-{step:08d}"
@@ -61,7 +65,12 @@ class CheckpointStore:
         if not final.exists():
             with durable.publish(final) as scratch:
                 digests = durable.write_tensors(scratch / STATE_FILE, tensors)
-                manifest = {"format": FORMAT, "step": step, "digests": digests}
+                manifest = {
+                    "format": FORMAT,
+                    "step": step,
+                    "data": self.data,
+                    "digests": digests,
+                }
                 durable.write_json(scratch / "manifest.json", manifest)
         for old in self.steps()[: -self.keep]:
             durable.retire(self.folder(old))
@@ -71,17 +80,30 @@ class CheckpointStore:
         """Read and verify a checkpoint.
 
         Raises:
-            InputError: a file is missing or damaged; names the checkpoint to go back to.
+            InputError: a file is missing or damaged; names the checkpoint to go back to. Or the
+                run that saved it trained on other data.
         """
         folder = self.folder(step)
         remedy = self.remedy(step)
         path = folder / "manifest.json"
         manifest = durable.read_json(path, remedy)
+        if manifest.get("format") == WITHOUT_DATA:
+            manifest |= {"format": FORMAT, "data": None}
         expected = {"format": FORMAT, "step": step}
         for key, value in expected.items():
             if manifest.get(key) != value:
                 problem = f"{key} is {manifest.get(key)}, expected {value}"
                 raise InputError(str(path), f"{problem}; {remedy}")
+        if "data" not in manifest:
+            raise InputError(str(path), f"holds no fingerprint of the data; {remedy}")
+        trained_on = manifest["data"]
+        if self.data is not None and trained_on not in (None, self.data):
+            raise InputError(
+                str(folder),
+                f"trained on data of the fingerprint {trained_on}, and the run now has "
+                f"{self.data}; bring its shards, weights, rows and seed back, or start over with "
+                "--fresh --force",
+            )
         digests = manifest.get("digests")
         if not isinstance(digests, dict):
             raise InputError(str(path), f"holds no digests; {remedy}")

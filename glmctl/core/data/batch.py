@@ -1,11 +1,12 @@
 """From stretches of documents to packed tensors.
 
-Shapes: T tokens of all samples (Part A and Part B), M of them with a loss, n samples, L source
-tokens.
+Shapes: T tokens of all samples (Part A and Part B), M of them with a loss, n samples, S spans,
+L source tokens.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import IntArray, UInt64Array
 from glmctl.core.objective.ragged import count_up, ragged, starts_of
 from glmctl.core.tokenizer.special import SpecialTokens
-from glmctl.errors import InputError
+
+SPAN_BUCKETS = {"1": 1, "2-3": 2, "4-7": 4, "8-15": 8, "16-": 16}  # first length of each
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Batch:
     segments: Segments
     wanted: Tensor  # rows that carry a loss, ascending, [M]
     target_ids: Tensor  # [M]
+    kinds: Tensor  # objective and span length of each target, as `target_kinds` numbers them, [M]
     num_targets: int
 
     def to(self, device: torch.device) -> Batch:
@@ -42,6 +45,7 @@ class Batch:
             self.segments,
             self.wanted.to(device),
             self.target_ids.to(device),
+            self.kinds.to(device),
             self.num_targets,
         )
 
@@ -65,18 +69,52 @@ def make_batch(examples: Examples) -> Batch:
         segments=Segments(tuple(lengths[order].tolist()), tuple(part_a_lengths[order].tolist())),
         wanted=torch.from_numpy(wanted),
         target_ids=torch.from_numpy(examples.target_ids[tokens][wanted].astype(np.int64)),
+        kinds=torch.from_numpy(target_kinds(examples)[tokens][wanted]),
         num_targets=len(wanted),
+    )
+
+
+def target_kinds(examples: Examples) -> IntArray:
+    """What each token of the examples is a target of, for losses by kind, [T].
+
+    `objective * len(SPAN_BUCKETS) + bucket`, where the bucket is the last one that the length of
+    the token's span reaches; tokens outside spans, and those of masked LM, have the
+    first.
+    """
+    per_objective = len(SPAN_BUCKETS)
+    kinds = np.repeat(examples.objective.astype(np.int64) * per_objective, examples.lengths)
+    part_b_lengths = examples.lengths - examples.part_a_lengths
+    sample, start, stop = examples.spans[part_b_lengths[examples.spans[:, 0]] > 0].T
+    sizes = stop - start + 1
+    # The end of a sample has no end token: its one span is one place shorter than the others.
+    sizes[part_b_lengths[sample] < sizes] -= 1
+    in_part_b = count_up(part_b_lengths, starts_of(examples.lengths) + examples.part_a_lengths)
+    buckets = np.searchsorted([*SPAN_BUCKETS.values()], stop - start, "right") - 1
+    kinds[in_part_b] += np.repeat(buckets, sizes)
+    return kinds
+
+
+def idle_batch(special: SpecialTokens) -> Batch:
+    """One token without a target, for a replica that must take part and has nothing to learn."""
+    nothing = torch.empty(0, dtype=torch.int64)
+    places = torch.zeros((2, 1), dtype=torch.int64)
+    return Batch(
+        torch.tensor([special.cls]), places, Segments((1,), (1,)), nothing, nothing, nothing, 0
     )
 
 
 @dataclass(frozen=True)
 class StepData:
-    """All that one optimizer step reads."""
+    """What one replica reads in one optimizer step."""
 
-    micro_batches: list[Batch]
+    micro_batches: dict[int, Batch]  # by their number among those of all replicas
     num_tokens: int  # source tokens, special tokens included
-    first_row: int
+    first_row: int  # of the step, all replicas together
     num_rows: int
+
+    @property
+    def num_targets(self) -> int:
+        return sum(batch.num_targets for batch in self.micro_batches.values())
 
 
 class TrainingData:
@@ -89,6 +127,7 @@ class TrainingData:
         special: ids of [CLS] and of the end token.
         global_batch_size: rows of a step.
         micro_batch_size: rows of one forward.
+        end_row: row after the last one of the run, which may leave its last step smaller.
     """
 
     def __init__(
@@ -99,6 +138,7 @@ class TrainingData:
         special: SpecialTokens,
         global_batch_size: int,
         micro_batch_size: int,
+        end_row: int = sys.maxsize,
     ) -> None:
         self.stores = stores
         self.first_documents = np.cumsum([0, *(len(store.lengths) for store in stores)])
@@ -107,31 +147,30 @@ class TrainingData:
         self.special = special
         self.global_batch_size = global_batch_size
         self.micro_batch_size = micro_batch_size
+        self.end_row = end_row
 
-    def step(self, step: int) -> StepData:
-        """What step number `step`, from 0, trains on.
+    def step(self, step: int, rank: int = 0, num_replicas: int = 1) -> StepData:
+        """What a replica trains on in step number `step`, from 0.
 
-        Raises:
-            InputError: none of the rows has a token to predict.
+        Micro batch m of the step goes to replica m modulo num_replicas, so that the layout
+        changes neither the micro batches nor their numbers.
         """
         first = step * self.global_batch_size
-        batches, num_tokens = [], 0
-        for row in range(first, first + self.global_batch_size, self.micro_batch_size):
-            tokens, lengths, keys = self.samples(row, self.micro_batch_size)
+        end = min(first + self.global_batch_size, self.end_row)
+        batches, num_tokens = {}, 0
+        for number, row in enumerate(range(first, end, self.micro_batch_size)):
+            if number % num_replicas != rank:
+                continue
+            tokens, lengths, keys = self.samples(row, min(self.micro_batch_size, end - row))
             num_tokens += len(tokens)
             if not len(lengths):  # the last row of an epoch may be a lone end token
                 continue
             batch = make_batch(self.corruption(tokens, lengths, keys))
             if batch.num_targets:
-                batches.append(batch)
-        if not batches:
-            last = first + self.global_batch_size - 1
-            raise InputError(
-                f"rows {first} to {last}",
-                "hide no token at all, so there is nothing to learn; the documents are too short "
-                "for objective.mask_ratio: raise it, or set data.pack = true",
-            )
-        return StepData(batches, num_tokens, first, self.global_batch_size)
+                batches[number] = batch
+        if not batches and num_replicas > 1:
+            batches[rank] = idle_batch(self.special)
+        return StepData(batches, num_tokens, first, end - first)
 
     def samples(self, first_row: int, num_rows: int) -> tuple[IntArray, IntArray, UInt64Array]:
         """Read a stretch of rows: tokens one sample after another, [L], lengths and keys, [n]."""

@@ -85,6 +85,14 @@ class RowOrder:
         """Rows of the first epoch; with whole weights, of every epoch."""
         return self.first_row(1)
 
+    @property
+    def tokens_per_row(self) -> float:
+        """Mean of the first epoch, special tokens included."""
+        if self.pack:
+            return self.room + 1
+        size = ((self.lengths + 1 + self.extents) * (self.lengths > 0) * self.copies(0)).sum()
+        return float(size / self.num_rows)
+
     def first_row(self, epoch: int) -> int:
         """The row with which an epoch begins."""
         while len(self.first_rows) <= epoch:

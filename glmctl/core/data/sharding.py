@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,36 +24,29 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from glmctl.core.data.shards import (
-    FORMAT,
-    INDEX_DTYPE,
-    MANIFEST,
-    TokenStore,
-    digest_of,
-    read_manifest,
-)
-from glmctl.core.data.text import COMPRESSED, Part, find_files, read_batches
+from glmctl.core.data.documents import Part, Source, open_sources
+from glmctl.core.data.shards import FORMAT, INDEX_DTYPE, MANIFEST, TokenStore, read_manifest
+from glmctl.core.data.text import NUM_NAMED, BrokenRow, BrokenRows
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig, OnError, TokenizerConfig
 
 PLAN = "plan.json"
 UNITS = 64
 """How many units a corpus is cut into, within the two bounds below."""
 MIN_UNIT_BYTES = 4 << 20
 MAX_UNIT_BYTES = 256 << 20
-COMPRESSION = 4
-"""What a byte of a compressed file counts; such a file cannot be cut."""
 
 Unit = tuple[Part, ...]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that the shards were made from."""
+class SourceRecord:
+    """What the shards were made from."""
 
     file: str
+    column: str
     num_bytes: int
     digest: str
 
@@ -64,8 +58,10 @@ class ShardPlan:
     tokenizer: Tokenizer
     folder: Path | None
     """Where the path of the tokenizer section starts."""
-    sources: tuple[Source, ...]
+    sources: tuple[SourceRecord, ...]
     units: tuple[Unit, ...]
+    on_error: OnError
+    """What a row without a text does."""
 
     @property
     def num_bytes(self) -> int:
@@ -74,6 +70,20 @@ class ShardPlan:
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype("<u2" if self.tokenizer.size <= 1 << 16 else "<u4")
+
+    def job(self, out: Path, number: int) -> Job:
+        return Job(self.units[number], self.dtype, self.on_error, out, f"shard-{number:05d}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard to write."""
+
+    unit: Unit
+    dtype: np.dtype[Any]
+    on_error: OnError
+    out: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -87,45 +97,51 @@ class ShardRecord:
     num_empty: int
     digest: str
     index_digest: str
+    num_broken: int
+    first_broken: list[dict[str, Any]]
+    """The first few `BrokenRow`."""
 
 
 def plan_shards(
-    sources: Sequence[str | Path], config: TokenizerConfig, folder: Path | None = None
+    corpora: Sequence[CorpusConfig],
+    config: TokenizerConfig,
+    folder: Path | None = None,
+    *,
+    on_error: OnError = "stop",
 ) -> ShardPlan:
     """Read what there is and cut it into units.
 
     Args:
-        sources: files, folders and built-in names.
+        corpora: the text; names and weights do not matter here.
         config: the tokenizer.
         folder: where the path of the tokenizer section starts.
+        on_error: what a row without a text does.
 
     Raises:
         InputError: a source or the tokenizer is not what it should be.
+        MachineError: a source must be fetched and the network is not allowed.
     """
-    files = [file for source in sources for file in find_files(source)]
-    found = tuple(Source(str(file), file.stat().st_size, digest_of(file)) for file in files)
-    return ShardPlan(load_tokenizer(config, folder), folder, found, tuple(cut_into_units(files)))
+    records, sources = [], []
+    for corpus in corpora:
+        for source in open_sources([corpus]):
+            records.append(
+                SourceRecord(source.name, corpus.column, source.num_bytes, source.digest())
+            )
+            sources.append(source)
+    units = tuple(cut_into_units(sources))
+    return ShardPlan(load_tokenizer(config, folder), folder, tuple(records), units, on_error)
 
 
-def cut_into_units(files: Sequence[Path]) -> Iterator[Unit]:
-    """Group small files and cut large ones, by size."""
-    sizes = {file: file.stat().st_size for file in files}
-    costs = {
-        file: size * (COMPRESSION if file.suffix in COMPRESSED else 1)
-        for file, size in sizes.items()
-    }
-    target = min(max(sum(costs.values()) // UNITS, MIN_UNIT_BYTES), MAX_UNIT_BYTES)
+def cut_into_units(sources: Sequence[Source]) -> Iterator[Unit]:
+    """Group small sources and cut large ones, by size."""
+    total = sum(source.cost for source in sources)
+    target = min(max(total // UNITS, MIN_UNIT_BYTES), MAX_UNIT_BYTES)
     unit: list[Part] = []
     room = target
-    for file in files:
-        if file.suffix in COMPRESSED:
-            parts = [Part(file)]
-        else:
-            cuts = range(0, sizes[file], target)
-            parts = [Part(file, start, min(start + target, sizes[file])) for start in cuts]
-        for part in parts:
+    for source in sources:
+        for part in source.parts(target):
             unit.append(part)
-            room -= costs[file] if part.stop is None else part.stop - part.start
+            room -= part.cost
             if room <= 0:
                 yield tuple(unit)
                 unit, room = [], target
@@ -160,16 +176,36 @@ def write_shards(
     records: list[ShardRecord] = []
     for number, record in enumerate(make_records(plan, out, processes)):
         records.append(record)
-        advance(num_source_bytes(plan.units[number]))
+        advance(sum(part.num_bytes for part in plan.units[number]))
     manifest = make_manifest(plan, records)
     if not manifest["num_documents"]:
         clean(out, records, everything=True)
-        raise InputError(
-            ", ".join(source.file for source in plan.sources), "no document in it: all is empty"
-        )
+        raise no_document(plan, manifest)
     publish(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
     clean(out, records, everything=False)
+    warn_of(manifest["num_broken"], manifest["broken"])
     return manifest
+
+
+def warn_of(num_broken: int, named: Sequence[str]) -> None:
+    """Say which rows were left out, so that nothing is lost in silence."""
+    if num_broken:
+        more = "; ..." if num_broken > len(named) else ""
+        rows = "row" if num_broken == 1 else "rows"
+        warnings.warn(
+            f"{num_broken:,} broken {rows} left out: {'; '.join(named)}{more}", stacklevel=3
+        )
+
+
+def no_document(plan: ShardPlan, manifest: Mapping[str, Any]) -> InputError:
+    """The error for a corpus in which there is nothing to read."""
+    names = [source.file for source in plan.sources]
+    place = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if manifest["num_broken"]:
+        return InputError(
+            place, f"no document in it: all rows are broken, first {manifest['broken'][0]}"
+        )
+    return InputError(place, "no document in it: every row is empty; name other text")
 
 
 def is_done(plan: ShardPlan, out: Path) -> bool:
@@ -191,6 +227,7 @@ def is_done(plan: ShardPlan, out: Path) -> bool:
             if {key: there.get(key) for key in asked} == asked:
                 if is_whole:
                     TokenStore.open(out).verify()
+                    refuse_broken(plan, out, there)
                 return is_whole
             if is_whole or not is_outdated(there, asked):
                 raise UsageError(
@@ -204,6 +241,21 @@ def is_done(plan: ShardPlan, out: Path) -> bool:
     return False
 
 
+def refuse_broken(plan: ShardPlan, out: Path, manifest: Mapping[str, Any]) -> None:
+    """Shards that lack broken rows are not what a plan that stops at them asks for.
+
+    Raises:
+        InputError: they do.
+    """
+    if plan.on_error == "stop" and manifest["num_broken"]:
+        raise InputError(
+            str(out),
+            f"lacks {manifest['num_broken']} broken rows of the text, first "
+            f"{manifest['broken'][0]}; allow that with --on-error skip, or correct them and name "
+            "another folder",
+        )
+
+
 def is_outdated(unfinished: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     """Whether shards were begun of files that have changed since, so that none can be finished."""
     before, now = ([source["file"] for source in each["sources"]] for each in (unfinished, asked))
@@ -212,12 +264,11 @@ def is_outdated(unfinished: Mapping[str, Any], asked: Mapping[str, Any]) -> bool
 
 def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRecord]:
     """The shards, in order, made now or found whole."""
-    dtype = plan.dtype
-    found = {number: read_record(out, number, dtype) for number in range(len(plan.units))}
+    found = {number: read_record(plan, out, number) for number in range(len(plan.units))}
     missing = [number for number, record in found.items() if record is None]
     if processes == 1 or len(missing) <= 1:
         for number, record in found.items():
-            yield record or write_shard(plan.tokenizer, plan.units[number], dtype, out, number)
+            yield record or write_shard(plan.tokenizer, plan.job(out, number))
         return
     pool = ProcessPoolExecutor(
         min(processes, len(missing)),
@@ -226,9 +277,7 @@ def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRe
         initargs=(plan.tokenizer.config, plan.folder),
     )
     try:
-        made = {
-            number: pool.submit(work, plan.units[number], dtype, out, number) for number in missing
-        }
+        made = {number: pool.submit(work, plan.job(out, number)) for number in missing}
         for number, record in found.items():
             yield record or made[number].result()
     except BrokenProcessPool as problem:
@@ -263,28 +312,27 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def work(unit: Unit, dtype: np.dtype[Any], out: Path, number: int) -> ShardRecord:
-    return write_shard(Worker.tokenizer, unit, dtype, out, number)
+def work(job: Job) -> ShardRecord:
+    return write_shard(Worker.tokenizer, job)
 
 
-def write_shard(
-    tokenizer: Tokenizer, unit: Unit, dtype: np.dtype[Any], out: Path, number: int
-) -> ShardRecord:
+def write_shard(tokenizer: Tokenizer, job: Job) -> ShardRecord:
     """Encode the documents of a unit into a shard, a batch at a time."""
-    name = f"shard-{number:05d}"
+    name, out = job.name, job.out
     lengths: list[int] = []
     num_empty = 0
+    broken = BrokenRows(job.on_error)
     digest = xxhash.xxh3_128()
     scratch = out / f"{name}.tokens.partial"
     with naming(scratch), scratch.open("wb") as stream:
-        for part in unit:
-            for texts in read_batches(part):
+        for part in job.unit:
+            for texts in part.read(broken):
                 rows = tokenizer.encode_batch([text for text in texts if text], special=False)
                 rows = [row for row in rows if len(row)]
                 num_empty += len(texts) - len(rows)
                 if rows:
                     lengths += map(len, rows)
-                    data = np.concatenate(rows).astype(dtype).tobytes()
+                    data = np.concatenate(rows).astype(job.dtype).tobytes()
                     digest.update(data)
                     stream.write(data)
         stream.flush()
@@ -300,18 +348,22 @@ def write_shard(
         num_empty=num_empty,
         digest=digest.hexdigest(),
         index_digest=xxhash.xxh3_128_hexdigest(index),
+        num_broken=broken.count,
+        first_broken=[asdict(row) for row in broken.first],
     )
     publish(out / f"{name}.json", json.dumps(asdict(record)).encode())
     return record
 
 
-def read_record(out: Path, number: int, dtype: np.dtype[Any]) -> ShardRecord | None:
-    """The record of a shard that an earlier run made whole."""
+def read_record(plan: ShardPlan, out: Path, number: int) -> ShardRecord | None:
+    """The record of a shard that an earlier run made whole; None for one that must be made."""
     file = out / f"shard-{number:05d}.json"
     if not file.is_file():
         return None
     record = ShardRecord(**json.loads(file.read_bytes()))
-    sizes = (record.num_tokens * dtype.itemsize, record.num_documents * INDEX_DTYPE.itemsize)
+    if record.num_broken and plan.on_error == "stop":
+        return None  # made when they were to be skipped
+    sizes = (record.num_tokens * plan.dtype.itemsize, record.num_documents * INDEX_DTYPE.itemsize)
     places = (out / record.file, out / record.index)
     is_whole = all(
         place.is_file() and place.stat().st_size == size
@@ -322,6 +374,10 @@ def read_record(out: Path, number: int, dtype: np.dtype[Any]) -> ShardRecord | N
 
 def make_manifest(plan: ShardPlan, records: Sequence[ShardRecord]) -> dict[str, Any]:
     """What a reader needs to know; shards without a document are left out."""
+    broken = [BrokenRow(**row) for record in records for row in record.first_broken][:NUM_NAMED]
+    shards = [asdict(record) for record in records if record.num_documents]
+    for shard in shards:
+        del shard["first_broken"]
     return {
         "format": FORMAT,
         "tokenizer": plan.tokenizer.fingerprint,
@@ -330,7 +386,9 @@ def make_manifest(plan: ShardPlan, records: Sequence[ShardRecord]) -> dict[str, 
         "num_documents": sum(record.num_documents for record in records),
         "num_tokens": sum(record.num_tokens for record in records),
         "num_empty": sum(record.num_empty for record in records),
-        "shards": [asdict(record) for record in records if record.num_documents],
+        "num_broken": sum(record.num_broken for record in records),
+        "broken": [": ".join(row.describe()) for row in broken],
+        "shards": shards,
         "sources": [asdict(source) for source in plan.sources],
     }
 
@@ -364,10 +422,3 @@ def naming(file: Path) -> Iterator[None]:
         if error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(file)) from error
-
-
-def num_source_bytes(unit: Unit) -> int:
-    """Bytes of the sources that a unit covers, as they lie on the disk."""
-    return sum(
-        part.file.stat().st_size if part.stop is None else part.stop - part.start for part in unit
-    )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import xxhash
 
 from glmctl.core.data.sharding import plan_shards, write_shards
 from glmctl.core.data.shards import TokenStore, is_shard_folder
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import UsageError
 from glmctl.recipe.load import expand_path
-from glmctl.recipe.schema import DataConfig
+from glmctl.recipe.schema import CorpusConfig, DataConfig
 
 HELD_OUT = "held-out"
 
@@ -59,32 +62,61 @@ class DataSources:
                     f"the name {name!r} cannot be that of a folder of its own; give each corpus "
                     f"another name of letters, digits, '.', '_' and '-', and not {HELD_OUT!r}",
                 )
-        return [self.open(c.path, c.name, f"data.corpus {c.name}") for c in self.config.corpus]
+        return [self.open(corpus, f"data.corpus {corpus.name}") for corpus in self.config.corpus]
 
     def held_out(self) -> TokenStore:
         """The text of the probe."""
         assert self.config.probe is not None
-        return self.open(self.config.probe, HELD_OUT, "data.probe")
+        return self.open(CorpusConfig(name=HELD_OUT, path=self.config.probe), "data.probe")
 
-    def open(self, path: str, name: str, key: str) -> TokenStore:
+    def open(self, corpus: CorpusConfig, key: str) -> TokenStore:
         """Open one source.
 
         Args:
-            path: as in the recipe.
-            name: folder of its shards, when it is text.
-            key: where the path stands in the recipe.
+            corpus: as in the recipe; its name is the folder of its shards, when it is text.
+            key: where it stands in the recipe.
         """
-        out = self.folder / name
+        out = self.folder / corpus.name
         if is_shard_folder(out):
             return TokenStore.open(out)
-        source = expand_path(path, key)
+        kind, place = ("path", corpus.path) if corpus.path else ("dataset", corpus.dataset)
+        assert place is not None
+        source = expand_path(place, key)
         if is_shard_folder(source):
             store = TokenStore.open(source)
             store.require_tokenizer(self.tokenizer.fingerprint)
             if self.verify:
                 store.verify()
             return store
-        self.note(f"tokenizing {path}")
-        plan = plan_shards([source], self.tokenizer.config)
+        self.note(f"tokenizing {place}")
+        plan = plan_shards(
+            [corpus.model_copy(update={kind: str(source)})],
+            self.tokenizer.config,
+            on_error=self.config.on_error,
+        )
         write_shards(plan, out, len(os.sched_getaffinity(0)), advance=lambda _: None)
         return TokenStore.open(out)
+
+
+def data_fingerprint(config: DataConfig, stores: Sequence[TokenStore], seed: int) -> str:
+    """One digest of all that decides what the rows of a run hold, before corruption.
+
+    Args:
+        config: the `[data]` section.
+        stores: its corpora, opened.
+        seed: of the run, which draws the order.
+    """
+    content = {
+        "corpora": [
+            {
+                "tokenizer": store.manifest["tokenizer"],
+                "shards": [(s["digest"], s["index_digest"]) for s in store.manifest["shards"]],
+                "weight": corpus.weight,
+            }
+            for corpus, store in zip(config.corpus, stores, strict=True)
+        ],
+        "sequence_length": config.sequence_length,
+        "pack": config.pack,
+        "seed": seed,
+    }
+    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

@@ -3,21 +3,22 @@
 The blanks of a text are filled from left to right, each with the earlier fills in sight, as the
 original does (`generate_samples`): sop at the place of the blank opens it, eop or eos ends it.
 
-Shapes: R texts still being filled, T packed tokens.
+Shapes: R texts still being filled, K beams of each, T packed tokens.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from glmctl.core.decode.sampling import choose
+from glmctl.core.decode.constraint import blocked_tokens, without
+from glmctl.core.decode.sampling import draw
+from glmctl.core.decode.search import Candidate, Fill, Finish, Row, Rules, rank
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
@@ -27,7 +28,8 @@ from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
 from glmctl.recipe.schema import DecodeConfig
 
-Finish = Literal["end", "length", "choice"]
+# Tokens of a blank for which a cache has room before it grows; most blanks are shorter.
+FIRST_ROOM = 64
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Fill:
-    """The tokens of one blank; neither `ids` nor `log_prob` counts the end token."""
+class Alternative:
+    """One of the best ways to fill a blank."""
 
+    text: str
     ids: tuple[int, ...]
     log_prob: float
     finish: Finish
+    score: float
+    """What beams are ranked by: log-probability, end included, / length ** length_penalty."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Blank:
     """Of the ids, summed; the end token is not counted."""
     finish: Finish
     """end: the model ended it; length: it reached the limit; choice: it was chosen."""
+    n_best: tuple[Alternative, ...] = ()
+    """The best ways to fill it, this one the first; empty unless several are asked for."""
 
 
 @dataclass(frozen=True)
@@ -66,44 +73,6 @@ class Infilling:
 
     text: str
     blanks: tuple[Blank, ...]
-
-
-@dataclass
-class Row:
-    """A text on its way: its finished blanks and the tokens of the one being filled."""
-
-    places: tuple[int, ...]
-    key: int  # of the draws
-    fills: list[Fill] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    log_prob: float = 0.0
-    num_draws: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return len(self.fills) == len(self.places)
-
-    def take(self, token: int, log_prob: float, ends: Sequence[int], limit: int) -> None:
-        """Add a token to the blank, or close the blank."""
-        if token in ends:
-            self.close("end")
-            return
-        self.ids.append(token)
-        self.log_prob += log_prob
-        if len(self.ids) == limit:
-            self.close("length")
-
-    def close(self, finish: Finish) -> None:
-        self.fills.append(Fill(tuple(self.ids), self.log_prob, finish))
-        self.ids, self.log_prob = [], 0.0
-
-    def next_input(self, sop: int) -> tuple[int, int, int]:
-        """Token, place in Part A and place in the span that are fed next; sop opens a blank.
-
-        A token that filled a blank up to its limit is never fed, as in the original.
-        """
-        token = self.ids[-1] if self.ids else sop
-        return token, self.places[len(self.fills)], len(self.ids) + 1
 
 
 def uniforms_of(rows: Sequence[Row]) -> list[float]:
@@ -162,28 +131,80 @@ def fill_blanks(
     Returns:
         For each prompt the fills of its blanks.
     """
+    rows = open_rows(prompts, config, numbers)
+    for _ in advance(model, prompts, rows, special, num_tokens, config):
+        pass
+    return [row.fills for row in rows]
+
+
+def open_rows(prompts: Sequence[Prompt], config: DecodeConfig, numbers: Sequence[int]) -> list[Row]:
+    """Texts at the start of their first blank."""
+    keys = sample_keys(config.seed, 0, np.array(numbers)).tolist()
+    return [Row(prompt.places, key) for prompt, key in zip(prompts, keys, strict=True)]
+
+
+@torch.inference_mode()
+def advance(
+    model: GLM,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Row],
+    special: SpecialTokens,
+    num_tokens: int,
+    config: DecodeConfig,
+) -> Iterator[list[list[Candidate]]]:
+    """Fill the rows token by token; gives what each text that is not done goes on from."""
     # The token before the last one is fed at place `limit` of the span, the last one never.
     limit = min(config.max_new_tokens, model.config.max_positions)
-    keys = sample_keys(config.seed, 0, np.array(numbers)).tolist()
-    rows = [Row(prompt.places, key) for prompt, key in zip(prompts, keys, strict=True)]
+    rules = Rules(config, special.sop, (special.eop, special.eos), limit)
     active = list(rows)
-    capacity = max(len(prompt.part_a) + limit * len(prompt.places) for prompt in prompts)
     weight = model.word_embedding.weight
-    cache = KeyValueCache(model.config, len(rows), capacity, weight.dtype, weight.device)
+    longest = max(len(prompt.part_a) for prompt in prompts)
+    room = longest + config.num_beams * min(limit, FIRST_ROOM)
+    cache = KeyValueCache(
+        model.config, len(rows), room, weight.dtype, weight.device, config.num_beams
+    )
     hidden = prefill(model, prompts, special.sop, cache)  # [R, H]
+    hidden = hidden.repeat_interleave(config.num_beams, 0)  # [R x K, H]
     while True:
-        uniforms = [] if config.temperature == 0 else uniforms_of(active)
-        chosen = choose(model.logits(hidden), num_tokens, config, uniforms)
-        for row, token, log_prob in zip(active, chosen.ids, chosen.log_probs, strict=True):
-            row.take(token, log_prob, (special.eop, special.eos), limit)
+        candidates = offer(model.logits(hidden), active, num_tokens, rules)
+        done = [row.take(best, rules) for row, best in zip(active, candidates, strict=True)]
+        yield candidates
         staying = [number for number, row in enumerate(active) if not row.is_done]
         if not staying:
-            return [row.fills for row in rows]
+            return
         if len(staying) < len(active):
             cache.keep(staying)
             active = [active[number] for number in staying]
-        fed = torch.tensor([row.next_input(special.sop) for row in active], device=weight.device)
-        hidden = model.step(fed[:, 0], fed[:, 1:].T, cache)  # [R, H]
+        if config.num_beams > 1:
+            for row_number, finished in enumerate(done[number] for number in staying):
+                if finished is not None:
+                    cache.settle(row_number, finished.path)
+            cache.follow([beam.path for row in active for beam in row.padded(config.num_beams)])
+            for row, first in zip(active, cache.lengths, strict=True):
+                row.stand_at(first)
+        inputs = [fed for row in active for fed in row.next_inputs(rules)]
+        fed = torch.tensor(inputs, device=weight.device)  # [R x K, 3]
+        hidden = model.step(fed[:, 0], fed[:, 1:].T, cache)  # [R x K, H]
+
+
+def offer(
+    logits: Tensor, rows: Sequence[Row], num_tokens: int, rules: Rules
+) -> list[list[Candidate]]:
+    """The candidates of each row: the best ones over its beams, or the one that is drawn."""
+    config = rules.config
+    offered = logits[:, :num_tokens]
+    if config.min_new_tokens or config.no_repeat_ngram:
+        blocked = [
+            blocked_tokens(beam.ids, [fill.ids for fill in row.fills], rules.ends, config)
+            for row in rows
+            for beam in row.padded(config.num_beams)
+        ]
+        offered = without(offered, blocked, rules.ends)
+    if config.temperature == 0:
+        return rank(logits, offered, rows, rules)
+    drawn = draw(logits, offered, config, uniforms_of(rows))
+    pairs = zip(drawn.ids, drawn.log_probs, strict=True)
+    return [[Candidate(0, token, log_prob)] for token, log_prob in pairs]
 
 
 def prefill(model: GLM, prompts: Sequence[Prompt], sop: int, cache: KeyValueCache) -> Tensor:
@@ -204,12 +225,26 @@ def insert(prompt: Prompt, fills: Sequence[Fill], tokenizer: Tokenizer) -> Infil
     text, *rest = around_blanks(prompt.text, tokenizer.special)
     blanks = []
     for fill, following in zip(fills, rest, strict=True):
-        words = tokenizer.decode(fill.ids)
-        if not text or text.endswith(" "):
-            words = words.removeprefix(" ")
-        blanks.append(Blank(words, fill.ids, fill.log_prob, fill.finish))
+        words = words_after(text, fill.ids, tokenizer)
+        n_best = tuple(
+            Alternative(
+                words_after(text, other.ids, tokenizer),
+                other.ids,
+                other.log_prob,
+                other.finish,
+                other.score,
+            )
+            for other in fill.ranked
+        )
+        blanks.append(Blank(words, fill.ids, fill.log_prob, fill.finish, n_best))
         text += words + following
     return Infilling(text, tuple(blanks))
+
+
+def words_after(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """The text of a fill where it stands."""
+    words = tokenizer.decode(ids)
+    return words.removeprefix(" ") if not text or text.endswith(" ") else words
 
 
 def around_blanks(text: str, special: SpecialTokens) -> list[str]:

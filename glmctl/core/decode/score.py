@@ -15,7 +15,8 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from glmctl.core.decode.infill import Fill, Prompt, around_blanks
+from glmctl.core.decode.infill import Prompt, around_blanks
+from glmctl.core.decode.search import Fill
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.base import Tokenizer

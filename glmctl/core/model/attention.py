@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glmctl.core.model.cache import LayerCache
+from glmctl.core.model.cache import LayerCache, by_row
 from glmctl.core.model.position import RelativePositions
 from glmctl.recipe.schema import ModelConfig
 
@@ -234,9 +234,10 @@ class Attention(nn.Module):
         return torch.cat(out, 2)
 
     def step(self, x: Tensor, cache: LayerCache) -> Tensor:
-        """One more token for every row of the cache, which sees all of its row, [R, H]."""
+        """One more token for every beam of the cache, which sees all of its past, [R x K, H]."""
         split = (3, self.num_heads, self.head_size)
-        q, k, v = self.query_key_value(x).unflatten(1, split).unbind(1)  # [R, N, D]
+        q, k, v = self.query_key_value(x).unflatten(1, split).unbind(1)  # [R x K, N, D]
         keys, values, bias = cache.append(k, v)
-        mixed = F.scaled_dot_product_attention(q[:, :, None], keys, values, bias)
-        return self.output(mixed.flatten(1))  # type: ignore[no-any-return]
+        q = by_row(q, len(keys))  # [R, N, K, D]
+        mixed = F.scaled_dot_product_attention(q, keys, values, bias)
+        return self.output(mixed.transpose(1, 2).reshape(len(x), -1))  # type: ignore[no-any-return]

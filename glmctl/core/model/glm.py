@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from glmctl.core.model.attention import Segments, Sight
 from glmctl.core.model.block import Block
@@ -34,6 +35,8 @@ class GLM(nn.Module):
         assert config.vocab_rows is not None
         self.config = config
         self.dropout = config.dropout
+        self.recomputes = False
+        """Keep the input of each layer only, and compute the rest again in backward."""
         width, places = config.hidden_size, config.max_positions
         self.word_embedding = nn.Embedding(config.vocab_rows, width)
         self.position_embedding: nn.Embedding | None = None
@@ -51,7 +54,12 @@ class GLM(nn.Module):
 
     def init_weights(self, seed: int) -> None:
         """Draw every weight from the law of the released models."""
-        init_weights(self, self.config.num_layers, self.config.init_std, seed)
+        init_weights(self, self.config, seed)
+
+    def compile_parts(self) -> None:
+        """Compile what does not depend on the shapes of the samples: the feed-forward parts."""
+        for block in self.blocks:
+            block.get_submodule("ffn").compile(dynamic=True)
 
     def embed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Word, place in Part A and place in the span, summed: [T] and [2, T] -> [T, H]."""
@@ -90,7 +98,11 @@ class GLM(nn.Module):
             is_last = i == len(self.blocks) - 1 and last_rows is not None
             sight = Sight(segments, last_rows, x) if is_last else all_rows
             layer = None if cache is None else cache.layer(i)
-            x = block(x, sight, last_rows if is_last else None, self.relative, layer)
+            arguments = (x, sight, last_rows if is_last else None, self.relative, layer)
+            if self.recomputes and torch.is_grad_enabled():
+                x = checkpoint(block, *arguments, use_reentrant=False)
+            else:
+                x = block(*arguments)
         if cache is not None:
             cache.lengths = list(segments.lengths)
         if self.relative is not None and wanted is not None:
@@ -98,7 +110,7 @@ class GLM(nn.Module):
         return self.final_norm(x)  # type: ignore[no-any-return]
 
     def step(self, input_ids: Tensor, position_ids: Tensor, cache: KeyValueCache) -> Tensor:
-        """Append one token to every row of the cache: [R] and [2, R] -> [R, H]."""
+        """Append one token to every beam of the cache: [R x K] and [2, R x K] -> [R x K, H]."""
         assert self.relative is None, "relative positions have no cache"
         x = self.embed(input_ids, position_ids)
         places = cache.next_places()
@@ -133,3 +145,5 @@ class GLM(nn.Module):
         """
         hidden = self.hidden(input_ids, position_ids, segments, wanted)
         return summed_cross_entropy(hidden, self.word_embedding.weight, target_ids)
+
+    forward = loss  # what wrappers of a module, as those of replicas, call

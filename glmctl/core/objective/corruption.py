@@ -22,6 +22,7 @@ from glmctl.core.objective.draws import (
     uniform,
 )
 from glmctl.core.objective.noise import noise_flags, position_offsets
+from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.released import ReleasedSampler, Row
 from glmctl.core.objective.short import SHORTEST, cut_short
 from glmctl.core.objective.spans import (
@@ -31,6 +32,7 @@ from glmctl.core.objective.spans import (
     shuffled,
     token_spans,
 )
+from glmctl.core.objective.words import Words
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import UsageError
 from glmctl.recipe.schema import ObjectiveConfig
@@ -52,12 +54,24 @@ class Corruption:
         special: SpecialTokens,
         sentence_ends: BoolArray,
         max_positions: int,
+        words: Words | None = None,
     ) -> None:
+        """Put together what a batch needs.
+
+        Args:
+            config: what is hidden.
+            special: ids of the control tokens.
+            sentence_ends: whether a token ends a sentence, by id.
+            max_positions: the longest sample.
+            words: where words begin; given just when ``config.whole_words`` asks for them.
+        """
+        assert config.whole_words == (words is not None)
         refuse_what_cannot_be_drawn(config, special, max_positions)
         self.config = config
         self.special = special
         self.sentence_ends = sentence_ends
         self.max_positions = max_positions
+        self.words = words
         self.law = LengthLaw(config.mean_span_length, config.max_span_length)
         sums = np.cumsum(
             [
@@ -91,23 +105,62 @@ class Corruption:
 
     def draw(self, tokens: IntArray, lengths: IntArray, keys: UInt64Array) -> Blanks:
         """Decide what to hide in each sample."""
-        config = self.config
         kind = np.searchsorted(self.shares, uniform(keys, Purpose.OBJECTIVE), side="right")
+        if self.words is None:
+            short, long, is_suffix = self.choose(tokens, lengths, keys, kind)
+        else:
+            edges, num_words = self.words.find(tokens, lengths)
+            last = tokens[edges[1:] - 1]  # the token of a word that may end a sentence
+            short, long, is_suffix = self.choose(last, num_words, keys, kind)
+            for spans in (short, long):
+                sample = spans[:, :1]
+                places = starts_of(num_words)[sample] + spans[:, 1:]
+                spans[:, 1:] = edges[places] - starts_of(lengths)[sample]
+        spans = short
+        if len(long):
+            spans = np.concatenate([short, long])
+            spans = spans[np.argsort(spans[:, 0], kind="stable")]
+        if self.config.span_order == "shuffled":
+            spans = spans[shuffled(spans[:, 0], keys, Purpose.SPAN_ORDER)]
+        return Blanks(
+            spans=spans,
+            objective=np.where(kind == SINGLE, TOKEN, kind).astype(np.uint8),
+            is_suffix=is_suffix,
+            position_offsets=self.offsets(lengths, keys, spans, is_suffix),
+            noise=self.noise(lengths, keys, short),
+        )
+
+    def choose(
+        self, tokens: IntArray, lengths: IntArray, keys: UInt64Array, kind: IntArray
+    ) -> tuple[IntArray, IntArray, BoolArray]:
+        """Choose spans of tokens, or of words: then a token here is the last one of its word.
+
+        Args:
+            tokens: the samples, one after another, [L].
+            lengths: of each sample, [n].
+            keys: of the samples, [n].
+            kind: what is hidden in each sample, [n].
+
+        Returns:
+            Short spans, [S, 3]; sentences and long spans, [S, 3]; whether a long span is the end
+            of its sample, [n].
+        """
+        config = self.config
         goal = (config.mask_ratio * lengths).astype(np.int64)
         is_suffix = np.zeros(len(lengths), bool)
 
         rows = np.flatnonzero((kind == TOKEN) | (kind == SINGLE))
         goals = np.where(kind[rows] == SINGLE, 1, goal[rows])
-        short_spans = token_spans(lengths[rows], keys[rows], goals, self.law)
-        short_spans[:, 0] = rows[short_spans[:, 0]]
-        parts = [short_spans]
+        short = token_spans(lengths[rows], keys[rows], goals, self.law)
+        short[:, 0] = rows[short[:, 0]]
+        long = [short[:0]]
         if len(rows := np.flatnonzero(kind == SENTENCE)):
             kept = tokens[np.repeat(kind == SENTENCE, lengths)]
             spans = sentence_spans(
                 kept, lengths[rows], keys[rows], goal[rows], self.sentence_ends, self.special.eos
             )
             spans[:, 0] = rows[spans[:, 0]]
-            parts.append(spans)
+            long.append(spans)
         if len(rows := np.flatnonzero(kind == DOCUMENT)):
             spans, is_suffix[rows] = document_spans(
                 lengths[rows],
@@ -116,19 +169,25 @@ class Corruption:
                 config.document_suffix_probability,
             )
             spans[:, 0] = rows[spans[:, 0]]
-            parts.append(spans)
-        spans = np.concatenate(parts)
-        if len(parts) > 1:
-            spans = spans[np.argsort(spans[:, 0], kind="stable")]
-        if config.span_order == "shuffled":
-            spans = spans[shuffled(spans[:, 0], keys, Purpose.SPAN_ORDER)]
-        return Blanks(
-            spans=spans,
-            objective=np.where(kind == SINGLE, TOKEN, kind).astype(np.uint8),
-            is_suffix=is_suffix,
-            position_offsets=self.offsets(lengths, keys, spans, is_suffix),
-            noise=self.noise(lengths, keys, short_spans),
-        )
+            long.append(spans)
+        return short, np.concatenate(long), is_suffix
+
+    def measure(
+        self, tokens: IntArray, lengths: IntArray, spans: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """Lengths of spans, [S], and of samples, [n], in what spans are counted in.
+
+        Args:
+            tokens: the samples, one after another, [L].
+            lengths: tokens of each sample, [n].
+            spans: sample, start and stop, [S, 3].
+        """
+        sample, start, stop = spans.T
+        if self.words is None:
+            return stop - start, lengths
+        edges, num_words = self.words.find(tokens, lengths)
+        first = starts_of(lengths)[sample]
+        return np.subtract(*np.searchsorted(edges, (first + stop, first + start))), num_words
 
     def offsets(
         self, lengths: IntArray, keys: UInt64Array, spans: IntArray, is_suffix: BoolArray

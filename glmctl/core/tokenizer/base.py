@@ -228,22 +228,3 @@ class Tokenizer:
             cursor = match.end()
         if cursor < len(text):
             yield text[cursor:], cursor, None
-
-
-def byte_offsets(
-    text: str, ids: Sequence[int], tokens: Sequence[bytes]
-) -> list[tuple[int, int, int]]:
-    """Characters that each token covers, for vocabularies whose tokens are bytes of the text.
-
-    Args:
-        text: what was encoded.
-        ids: its tokens.
-        tokens: the bytes of every token of the vocabulary.
-    """
-    data = np.frombuffer(text.encode(), np.uint8)
-    character = np.cumsum((data & 0xC0) != 0x80) - 1  # a byte 10xxxxxx continues a character
-    lengths = np.array([len(tokens[token_id]) for token_id in ids], np.int64)
-    stops = np.cumsum(lengths)
-    firsts = character[stops - lengths].tolist()
-    lasts = (character[stops - 1] + 1).tolist()
-    return [*zip(ids, firsts, lasts, strict=True)]

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers
 
-from glmctl.core.tokenizer.base import IntArray, byte_offsets
+from glmctl.core.tokenizer.base import IntArray
 from glmctl.errors import InputError
 
 PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
@@ -48,7 +48,11 @@ class ByteBpeVocabulary:
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
-        return byte_offsets(text, self.encode(text), self.tokens)
+        encoding = self.library.encode(text)
+        return [
+            (token_id, start, stop)
+            for token_id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")

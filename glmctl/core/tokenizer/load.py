@@ -67,7 +67,11 @@ def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Token
 
 
 def find_tokenizer(
-    name: str = DEFAULT, *, kind: Kind | None = None, special: Layout | None = None
+    name: str = DEFAULT,
+    *,
+    kind: Kind | None = None,
+    special: Layout | None = None,
+    otherwise: Layout | None = None,
 ) -> Tokenizer:
     """Open the tokenizer that a command line names, and find out what is not said.
 
@@ -75,6 +79,7 @@ def find_tokenizer(
         name: a built-in name, a vocabulary file, its folder, a model folder or hf:NAME.
         kind: the algorithm; seen from the file unless given.
         special: the layout; the usual one of the kind unless given.
+        otherwise: the layout of a vocabulary that has no usual one; None: the user must say.
     """
     place = resolve(name, None)
     section = place / "config.toml"
@@ -84,16 +89,29 @@ def find_tokenizer(
             return load_tokenizer(TokenizerConfig.model_validate(values["tokenizer"]), place)
     kind = kind or kind_of(place)
     if special is None:
-        special = usual_layout(vocabulary_file(place, kind), kind)
+        special = usual_layout(vocabulary_file(place, kind), kind, otherwise)
     return load_tokenizer(TokenizerConfig(kind=kind, path=name, special=special))
 
 
-def usual_layout(file: Path, kind: Kind) -> Layout:
+def rows_of(name: str) -> int | None:
+    """Rows of the word embedding, when the name is that of a model folder that says so."""
+    section = resolve(name, None) / "config.toml"
+    if not section.is_file():
+        return None
+    rows: int | None = (
+        tomllib.loads(section.read_text(encoding="utf-8")).get("model", {}).get("vocab_rows")
+    )
+    return rows
+
+
+def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
     """The layout that goes with a vocabulary when nobody says."""
     if kind != "sentencepiece":
         return "glm-english"
     if load_sentencepiece(file).is_lossless:
         return "glmctl"
+    if otherwise is not None:
+        return otherwise
     raise UsageError(
         "--special",
         f"{file} can have one of two layouts; add --special glm-chinese or glm-chinese-10b "
@@ -145,6 +163,14 @@ def resolve(name: str, folder: Path | None) -> Path:
     return Path(folder or "", expand_path(name, "tokenizer.path")).expanduser()
 
 
+def is_offline() -> bool:
+    """Whether the environment forbids the network."""
+    return any(
+        os.environ.get(variable, "").lower() not in ("", "0", "false")
+        for variable in ("GLMCTL_OFFLINE", "HF_HUB_OFFLINE")
+    )
+
+
 def fetch(name: str) -> Path:
     """The folder of a vocabulary of the hub, fetched unless it is here already.
 
@@ -152,10 +178,7 @@ def fetch(name: str) -> Path:
         MachineError: the network is forbidden or does not answer.
     """
     repository, _, revision = name.removeprefix("hf:").partition("@")
-    is_offline = any(
-        os.environ.get(variable, "").lower() not in ("", "0", "false")
-        for variable in ("GLMCTL_OFFLINE", "HF_HUB_OFFLINE")
-    )
+    offline = is_offline()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -164,10 +187,10 @@ def fetch(name: str) -> Path:
             repository,
             revision=revision or None,
             allow_patterns=REMOTE_FILES,
-            local_files_only=is_offline,
+            local_files_only=offline,
         )
     except LocalEntryNotFoundError as problem:
-        reason = "the network is switched off" if is_offline else "the hub does not answer"
+        reason = "the network is switched off" if offline else "the hub does not answer"
         raise MachineError(
             name,
             f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import sentencepiece
 
-from glmctl.core.tokenizer.base import IntArray, byte_offsets
+from glmctl.core.tokenizer.base import IntArray
 from glmctl.errors import InputError
 
 SPACE = "\u2581"
@@ -36,6 +36,8 @@ class SentencePieceVocabulary:
         self.processor = processor
         self.size = processor.piece_size()
         self.unk = processor.unk_id()
+        self._byte_ids = {*filter(processor.is_byte, range(self.size))}
+        self._has_prefix = processor.normalize("x").startswith(SPACE)
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.processor.encode(text)
@@ -46,11 +48,21 @@ class SentencePieceVocabulary:
         return rows
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        """As the protocol; the library's own offsets cut in two what becomes two characters."""
         found = self.processor.encode(text, return_type="offset_mapping")
-        return [
-            (token_id, start, stop)
-            for token_id, (start, stop) in zip(found["ids"], found["offsets"], strict=True)
+        ids = found["ids"]
+        lengths = [
+            1 if token_id in self._byte_ids else len(piece.encode())
+            for token_id, piece in zip(ids, found["pieces"], strict=True)
         ]
+        normalized, places = self.processor.normalize(text, with_offsets=True)
+        starts = np.array(places)  # of each normalized character in the text, and its end
+        after = np.searchsorted(starts, starts, side="right").clip(max=len(normalized))
+        stops = starts[after]
+        if self._has_prefix:
+            stops[0] = starts[0]  # it stands for no character
+        firsts, lasts = character_spans(normalized, lengths)
+        return [*zip(ids, starts[firsts].tolist(), stops[lasts].tolist(), strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.processor.decode([*ids])
@@ -90,7 +102,9 @@ class LosslessVocabulary(SentencePieceVocabulary):
         return rows
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
-        return byte_offsets(text, self.encode(text), self.tokens)
+        ids = self.encode(text)
+        firsts, lasts = character_spans(text, [len(self.tokens[token_id]) for token_id in ids])
+        return [*zip(ids, firsts.tolist(), (lasts + 1).tolist(), strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
@@ -100,6 +114,20 @@ class LosslessVocabulary(SentencePieceVocabulary):
         if self.processor.is_byte(token_id):
             return bytes([int(piece[3:-1], 16)])
         return piece.replace(SPACE, " ").encode()
+
+
+def character_spans(text: str, lengths: Sequence[int]) -> tuple[IntArray, IntArray]:
+    """First and last character of each of the runs of bytes that make up a text.
+
+    Args:
+        text: of which the runs are all bytes.
+        lengths: of the runs, in bytes.
+    """
+    data = np.frombuffer(text.encode(), np.uint8)
+    character = np.cumsum((data & 0xC0) != 0x80, dtype=np.int32) - 1  # 10xxxxxx continues one
+    sizes = np.array(lengths, np.int64)
+    stops = sizes.cumsum()
+    return character[stops - sizes], character[stops - 1]
 
 
 def load_sentencepiece(file: Path) -> SentencePieceVocabulary:

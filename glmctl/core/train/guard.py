@@ -34,9 +34,15 @@ class StopSignalError(Exception):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM wait until the loop asks; a second one acts at once."""
+    """While entered, SIGINT and SIGTERM wait until the loop asks; a second one acts at once.
 
-    def __init__(self) -> None:
+    Args:
+        is_alone: False: replicas stop together, at the next step that `agree` finds; a signal
+            that comes twice, from the terminal and from the launcher, is then one.
+    """
+
+    def __init__(self, is_alone: bool = True) -> None:
+        self.is_alone = is_alone
         self.received: signal.Signals | None = None
 
     def __enter__(self) -> Self:
@@ -52,9 +58,16 @@ class StopSignals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        signal.signal(number, self.previous[self.received])
+        if self.is_alone:
+            signal.signal(number, self.previous[self.received])
 
     def check(self) -> None:
-        """Raise StopSignalError when a signal has come."""
-        if self.received is not None:
+        """Raise StopSignalError when a signal has come, unless the others must know first."""
+        if self.is_alone and self.received is not None:
+            raise StopSignalError
+
+    def agree(self, num_asked: float) -> None:
+        """Raise StopSignalError in all replicas when any of them has a signal."""
+        if num_asked:
+            self.received = self.received or signal.SIGTERM
             raise StopSignalError

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from glmctl.core.checkpoint.store import CheckpointStore
-from glmctl.core.data.batch import StepData, TrainingData
+from glmctl.core.data.batch import SPAN_BUCKETS, StepData, TrainingData
+from glmctl.core.objective.blank_infilling import MLM, OBJECTIVES
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.train.guard import StopSignalError, StopSignals, refuse_non_finite
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import clip_gradients, set_learning_rate
 from glmctl.core.train.precision import arithmetic
 from glmctl.core.train.probe import Probe
+from glmctl.core.train.speed import measured_peak, needed_flops, peak_memory
 from glmctl.core.train.state import TrainState
-from glmctl.errors import InterruptedRun
+from glmctl.errors import InputError, InterruptedRun
 from glmctl.recipe.schema import TrainConfig
 
 
 class Progress(Protocol):
     """Where the loop says that a step is done."""
 
-    def update(self, step: int, loss: float, tokens_per_second: float) -> None: ...
+    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None: ...
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a run leaves its traces."""
+    """Where a run leaves its traces; the first replica writes them."""
 
     store: CheckpointStore
     log: MetricsLog
@@ -41,10 +45,15 @@ class Outputs:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one update tells."""
+    """What one update tells, of all replicas together."""
 
     loss: float
     grad_norm: float
+    num_tokens: int  # source tokens, before corruption
+    num_targets: int
+    flops: float  # that somebody needs
+    losses: dict[str, Any]  # mean per target of each objective and of each bucket of span lengths
+    is_skipped: bool  # a float16 gradient overflowed, and no weight has changed
 
 
 def fit(
@@ -67,29 +76,39 @@ def fit(
 
     Raises:
         NumericalError: before any weight has changed.
+        InputError: none of a step's rows has a token to predict.
         InterruptedRun: SIGTERM, after saving.
         KeyboardInterrupt: SIGINT, after saving.
     """
-    with StopSignals() as stop:
+    assert config.steps is not None
+    replicas = state.replicas
+    peak = measured_peak(config, state.device) * replicas.size
+    with StopSignals(is_alone=replicas.size == 1) as stop:
         try:
             while state.step < config.steps:
                 started_at = time.perf_counter()
-                step_data = data.step(state.step)
+                step_data = data.step(state.step, replicas.rank, replicas.size)
+                data_seconds = time.perf_counter() - started_at
                 rate = rate_at(state.step)
                 metrics = train_step(state, step_data, config, rate, stop)
-                record = make_record(state.step, metrics, rate, step_data, started_at)
-                if probe is not None and is_due(state.step, config.probe_every, config.steps):
-                    result = probe.run(state.model, config)
-                    record |= asdict(result)
-                    outputs.note(f"step {state.step:,}  {result}")
-                outputs.log.append(record)
-                outputs.progress.update(state.step, metrics.loss, record["tokens_per_second"])
-                if is_due(state.step, config.save_every, config.steps):
-                    save(state, outputs)
+                seconds = time.perf_counter() - started_at
+                if replicas.is_first:
+                    record = make_record(state, metrics, rate, seconds, peak)
+                    record["data_seconds"] = data_seconds
+                    if probe is not None and is_due(state.step, config.probe_every, config.steps):
+                        result = probe.run(state.model, config)
+                        record |= result.record()
+                        outputs.note(f"step {state.step:,}  {result}")
+                    outputs.log.append(record)
+                    speed = record["tokens_per_second"]
+                    outputs.progress.update(state.step, config.steps, metrics.loss, speed)
+                    if is_due(state.step, config.save_every, config.steps):
+                        save(state, outputs)
                 stop.check()
         except StopSignalError:
             state.optimizer.zero_grad(set_to_none=True)
-            save(state, outputs)
+            if replicas.is_first:
+                save(state, outputs)
             give_up(stop.received, state.step, config.steps, outputs)
 
 
@@ -100,51 +119,103 @@ def train_step(
 
     Raises:
         NumericalError: before any weight has changed.
+        InputError: no token of the global batch is hidden.
         StopSignalError: between two micro steps; no weight has changed.
     """
-    num_targets = sum(batch.num_targets for batch in data.micro_batches)
-    device = state.device
+    replicas, device = state.replicas, state.device
+    flops = needed_flops(state.model.config, data.micro_batches.values())
+    counts = (data.num_targets, data.num_tokens, flops, stop.received is not None)
+    num_targets, num_tokens, flops, num_asked = replicas.totals(counts, device)
+    if not stop.is_alone:
+        stop.agree(num_asked)
+    if not num_targets:
+        raise nothing_to_learn(data)
     state.model.train()
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    for micro_step, batch in enumerate(data.micro_batches):
+    sums = torch.zeros(2, len(OBJECTIVES) * len(SPAN_BUCKETS), dtype=torch.float64, device=device)
+    last = max(data.micro_batches)
+    for number, batch in data.micro_batches.items():
         stop.check()
         # Of dropout, which alone draws from torch's generator: no resume can change a mask.
-        torch.manual_seed(int(sample_keys(config.seed, state.step, micro_step)[0]))
+        torch.manual_seed(int(sample_keys(config.seed, state.step, number)[0]))
         b = batch.to(device)
-        with arithmetic(config, device):
-            total, _ = state.model.loss(
-                b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids
-            )
-        share = total / num_targets
-        share.backward()
-        loss += share.detach()
-    grad_norm = clip_gradients(state.model.parameters(), config.max_grad_norm)
-    metrics = StepMetrics(loss.item(), grad_norm.item())
-    refuse_non_finite(
-        state.step + 1, metrics.loss, metrics.grad_norm, rate, data.first_row, data.num_rows
-    )
-    set_learning_rate(state.optimizer, rate)
-    state.optimizer.step()
+        with replicas.keep_apart(state.network, is_last=number == last):
+            with arithmetic(config, device):
+                total, losses = state.network(
+                    b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids
+                )
+            (total * (state.scale.value / num_targets)).backward()
+        sums[0].index_add_(0, b.kinds, losses.double())
+        sums[1].index_add_(0, b.kinds, torch.ones_like(losses, dtype=torch.float64))
+    sums = replicas.total(sums).cpu()
+    loss = sums[0].sum().item() / num_targets
+    grad_norm = clip_gradients(
+        state.model.parameters(), config.max_grad_norm, state.scale.value
+    ).item()
+    is_skipped = state.scale.can_fall and math.isfinite(loss) and not math.isfinite(grad_norm)
+    if is_skipped:
+        state.scale.fall()
+    else:
+        refuse_non_finite(state.step + 1, loss, grad_norm, rate, data.first_row, data.num_rows)
+        set_learning_rate(state.optimizer, rate)
+        state.optimizer.step()
+        state.scale.keep()
     state.optimizer.zero_grad(set_to_none=True)
     state.step += 1
-    return metrics
+    by_kind = losses_by_kind(sums)
+    return StepMetrics(
+        loss, grad_norm, int(num_tokens), int(num_targets), flops, by_kind, is_skipped
+    )
+
+
+def nothing_to_learn(data: StepData) -> InputError:
+    return InputError(
+        f"rows {data.first_row} to {data.first_row + data.num_rows - 1}",
+        "hide no token at all, so there is nothing to learn; the documents are too short "
+        "for objective.mask_ratio: raise it, or set data.pack = true",
+    )
+
+
+def losses_by_kind(sums: Tensor) -> dict[str, Any]:
+    """Mean loss per target of each objective, and of each bucket of span lengths.
+
+    Args:
+        sums: losses and their number, [2, objectives * buckets].
+    """
+    grid = sums.view(2, len(OBJECTIVES), len(SPAN_BUCKETS))
+    objectives, lengths = grid.sum(2).unbind(1), grid[:, :MLM].sum(1).unbind(1)
+    record: dict[str, Any] = {
+        f"loss_{name}": (total / count).item()
+        for name, (total, count) in zip(OBJECTIVES, objectives, strict=True)
+        if count
+    }
+    record["loss_by_span_length"] = {
+        name: (total / count).item()
+        for name, (total, count) in zip(SPAN_BUCKETS, lengths, strict=True)
+        if count
+    }
+    return record
 
 
 def make_record(
-    step: int, metrics: StepMetrics, rate: float, data: StepData, started_at: float
+    state: TrainState, metrics: StepMetrics, rate: float, seconds: float, peak: float
 ) -> dict[str, Any]:
     """The line of `metrics.jsonl`; tokens are source tokens, before corruption."""
-    seconds = time.perf_counter() - started_at
-    return {
-        "step": step,
+    record = {
+        "step": state.step,
         "loss": metrics.loss,
+        **metrics.losses,
         "lr": rate,
         "grad_norm": metrics.grad_norm,
-        "num_tokens": data.num_tokens,
-        "num_targets": sum(batch.num_targets for batch in data.micro_batches),
+        "num_tokens": metrics.num_tokens,
+        "num_targets": metrics.num_targets,
         "seconds": seconds,
-        "tokens_per_second": data.num_tokens / seconds,
+        "tokens_per_second": metrics.num_tokens / seconds,
+        "mfu": metrics.flops / seconds / peak,
+        "memory_bytes": peak_memory(state.device),
     }
+    if state.scale.can_fall:
+        record |= {"loss_scale": state.scale.value, "is_skipped": metrics.is_skipped}
+    return record
 
 
 def is_due(step: int, every: int | None, last: int) -> bool:

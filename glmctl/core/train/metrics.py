@@ -51,14 +51,25 @@ class MetricsLog:
         os.truncate(self.path, size)
 
     def records(self) -> Iterator[dict[str, Any]]:
+        """Every whole line; a run that goes on may be writing the last one."""
         with self.path.open("rb") as file:
-            yield from map(self._parse, file)
+            yield from (self._parse(line) for line in file if line.endswith(b"\n"))
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
             record: dict[str, Any] = json.loads(line)
-        except ValueError as error:
+            record["step"]
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 str(self.path), f"holds a damaged line {line[:60]!r}; remove that line"
             ) from error
         return record
+
+
+def numbers_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a record but its step; those of a nested object as `key/part`."""
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}/{part}", number) for part, number in numbers_of(value))
+        elif isinstance(value, int | float) and key != "step":
+            yield key, value

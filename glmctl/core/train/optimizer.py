@@ -45,11 +45,19 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale all gradients down to a joint L2 norm; return the norm before."""
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], max_norm: float, scale: float = 1.0
+) -> Tensor:
+    """Scale all gradients down to a joint L2 norm; return the norm before.
+
+    Args:
+        parameters: those without a gradient are left out.
+        max_norm: the largest norm that stays.
+        scale: the loss was multiplied by it, which is undone.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    coefficient = max_norm / (norm + CLIP_EPS)
+    norm = nn.utils.get_total_norm(gradients) / scale
+    coefficient = (max_norm / (norm + CLIP_EPS)).clamp(max=1.0) / scale
     if coefficient < 1:
         torch._foreach_mul_(gradients, coefficient)
     return norm

@@ -2,8 +2,8 @@
 
 The same command continues a run. A recipe that differs from the stored one is refused, except
 for what changes no step that is done: more steps (a schedule without decay_steps then ends later),
-the rhythm of logs, probes and saves, the layout (dropout masks follow the micro batch, so another
-one gives other masks), and words.
+the rhythm of logs, probes and saves, the trackers, the layout (dropout masks follow the micro
+batch, so another one gives other masks), and words.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from glmctl import __version__
 from glmctl.core.checkpoint import durable
 from glmctl.errors import UsageError
+from glmctl.recipe.keys import flatten
 from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.schema import Recipe
 
@@ -32,12 +33,15 @@ FORMAT = 1
 LOCK = ".lock"
 FREE_KEYS = (
     "recipe.",
+    "data.on_error",  # of no effect once the shards are made
     "topology.",
+    "track.",
     "train.log_every",
     "train.probe_every",
     "train.save_every",
     "train.keep",
 )
+DURATIONS = ("train.steps", "train.tokens", "train.epochs")
 PACKAGES = ("torch", "numpy", "safetensors", "sentencepiece", "tokenizers", "pydantic")
 REMEDY = "start over with --fresh --force, or choose another --run-dir"
 
@@ -53,6 +57,8 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.data = root / "data"
         self.model = root / "model"
+        self.logs = root / "logs"  # of replicas, while they run
+        self.tracks = (root / "tensorboard", root / "wandb")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,7 +124,7 @@ class RunFolder:
 
     def _delete(self) -> None:
         """Remove the run, its recipe last, so that a kill leaves something that is still a run."""
-        for path in (self.model, self.checkpoints, self.data):
+        for path in (self.model, self.checkpoints, self.data, *self.tracks):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.metrics, self.manifest, self.recipe):
             path.unlink(missing_ok=True)
@@ -140,20 +146,11 @@ def changed_keys(stored: Recipe, given: Recipe) -> Iterator[str]:
         before, after = old.get(key), new.get(key)
         if before == after or key.startswith(FREE_KEYS):
             continue
-        if key == "train.steps" and given.train.steps > stored.train.steps:
+        if key in DURATIONS and before is not None and after is not None and after > before:
             continue
         if key == "train.micro_batch_size" and given.objective.draw_mode == "sample":
             continue
         yield f"{key}: {before} in the run, {after} in the recipe"
-
-
-def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one table of dotted keys."""
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        key = f"{prefix}{name}"
-        flat |= flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}
-    return flat
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glmctl.core.checkpoint import durable
 from glmctl.core.model.glm import GLM
+from glmctl.core.parallel.replicas import ALONE, Replicas
+from glmctl.core.train.precision import LossScale
 
 
 @dataclass
@@ -19,7 +21,14 @@ class TrainState:
 
     model: GLM
     optimizer: Optimizer
+    scale: LossScale
     step: int = 0
+    replicas: Replicas = ALONE
+    network: nn.Module = field(init=False)
+    """The model as the loop calls it: its backward adds what all replicas found."""
+
+    def __post_init__(self) -> None:
+        self.network = self.replicas.wrap(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -29,23 +38,24 @@ class TrainState:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds: `model.NAME` and `optimizer.QUANTITY.NAME`."""
+        """All that a checkpoint holds: `model.NAME`, `optimizer.QUANTITY.NAME`, a loss scale."""
         tensors = {f"model.{name}": weight for name, weight in self.weights().items()}
         for name, parameter in self.model.named_parameters():
             for quantity, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{quantity}.{name}"] = value
-        return tensors
+        return tensors | self.scale.tensors()
 
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Take over the tensors of a checkpoint of the same recipe."""
         self.step = step
+        self.scale.restore(tensors)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for key, tensor in tensors.items():
                 part, rest = key.split(".", 1)
                 if part == "model":
                     parameters[rest].copy_(tensor)
-                else:
+                elif part == "optimizer":
                     quantity, name = rest.split(".", 1)
                     self.optimizer.state[parameters[name]][quantity] = tensor.to(self.device)
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from glmctl.errors import UsageError
-from glmctl.recipe.load import expand_path, load_recipe, recipe_name, to_toml
+from glmctl.recipe.find import recipe_name
+from glmctl.recipe.load import Origin, expand_path, load_recipe, to_toml, trace_recipe
 
 SMALL = """
 [recipe]
@@ -122,6 +123,25 @@ def test_a_wrong_key_in_a_corpus_is_named_with_its_place(small):
 
 
 def test_an_empty_list_of_corpora_is_refused(small):
+    both = "data.corpus=[{name='a', path='b', dataset='c'}]"
+    assert problems_of(small, both) == (
+        "data.corpus.0.path: 'b' and dataset 'c' are two sources; leave one out, or make two "
+        "corpora of them",
+    )
+    assert problems_of(small, "data.corpus=[{name='a'}]") == (
+        "data.corpus.0.path: missing; state it (a file or a folder), or dataset (a name of the "
+        "hub)",
+    )
+    assert problems_of(small, "data.corpus=[{name='a', path='b', split='test'}]") == (
+        "data.corpus.0.split: 'test' belongs to a dataset, and path is given; leave it out",
+    )
+    assert problems_of(small, "data.corpus=[{name='a', path='b', weight=0}]") == (
+        "data.corpus.0.weight: 0 would never read 'a'; take the corpus out of the list, or give "
+        "it a positive weight",
+    )
+    assert problems_of(small, "data.on_error='ignore'") == (
+        "data.on_error: should be 'stop' or 'skip'; found \"ignore\"",
+    )
     assert problems_of(small, "data.corpus=[]") == (
         "data.corpus: should have at least 1 item; found none",
     )
@@ -146,13 +166,15 @@ def test_a_file_that_is_not_utf8_names_the_byte(tmp_path):
 
 def test_an_unknown_name_lists_the_names_spelt_alike():
     assert problems_of("glm-bsae") == (
-        "no such file, and no built-in recipe of this name; did you mean glm-base or glm-large?",
+        "no such file, and no built-in recipe of this name; did you mean glm-base "
+        "or glm-sent or glm-2b?",
     )
 
 
 def test_a_name_like_no_other_lists_all_names():
     (problem,) = problems_of("xyz")
-    assert problem.endswith("built-in: glm-base, glm-large, mini/glmctl-default, smoke/tiny")
+    assert "; built-in: glm-10b, glm-10b-chinese, glm-10b-chinese-longer, " in problem
+    assert problem.endswith(", glm-sent, mini/glmctl-default, smoke/tiny")
 
 
 def test_set_reads_toml_values_and_bare_words(small):
@@ -230,7 +252,21 @@ def test_a_recipe_that_extends_itself_is_refused(tmp_path):
 
 def test_a_parent_that_is_not_there_is_named(tmp_path):
     path = write(tmp_path, "child.toml", "[recipe]\nextends = 'gone.toml'")
-    assert problems_of(path) == (f"recipe.extends: there is no file {tmp_path}/gone.toml",)
+    assert problems_of(path) == (
+        f"recipe.extends: there is no file {tmp_path}/gone.toml and no built-in recipe gone; "
+        "correct the path",
+    )
+
+
+def test_a_parent_that_is_not_beside_the_child_is_a_builtin_recipe(tmp_path):
+    path = write(tmp_path, "child.toml", "[recipe]\nextends = 'glm-base'")
+    assert load_recipe(path).optimizer.peak_lr == 4e-4
+
+
+def test_a_parent_beside_the_child_goes_before_a_builtin_recipe_of_its_name(tmp_path):
+    write(tmp_path, "glm-base.toml", SMALL)
+    path = write(tmp_path, "child.toml", "[recipe]\nextends = 'glm-base.toml'")
+    assert load_recipe(path).train.steps == 10
 
 
 def test_a_parent_that_is_no_string_is_refused(tmp_path):
@@ -310,3 +346,28 @@ def test_a_variable_that_is_not_set_is_named_with_key_and_remedy(monkeypatch):
 def test_variables_are_not_needed_to_load(monkeypatch):
     monkeypatch.delenv("WIKIBOOK", raising=False)
     assert load_recipe("glm-base").data.corpus[0].path == "${WIKIBOOK}"
+
+
+def test_each_stated_value_says_who_stated_it_last(small, tmp_path):
+    child = "[recipe]\nextends = 'small.toml'\n[train]\nsteps = 10"
+    path = write(tmp_path, "child.toml", child)
+    recipe, origins = trace_recipe(path, ["train.seed=7"], topology="pair")
+    assert recipe.topology.note == "two of them"
+    assert origins["train.steps"] == Origin("file", path)  # the same value as the parent's
+    assert origins["model.num_layers"] == Origin("parent", f"{tmp_path}/small.toml")
+    assert origins["train.seed"] == Origin("set", "--set")
+    assert origins["train.micro_batch_size"] == Origin("layout", "--topology pair")
+    assert origins["topology.gpus_per_node"] == Origin("layout", "--topology pair")
+    assert "optimizer.peak_lr" not in origins
+
+
+def test_a_builtin_file_is_named_by_its_place_among_the_recipes():
+    _, origins = trace_recipe("glm-large", gpus=8)
+    assert origins["model.num_layers"] == Origin("file", "glm-large.toml")
+    assert origins["model.max_positions"] == Origin("parent", "glm-base.toml")
+    assert origins["topology.nodes"] == Origin("layout", "--gpus 8")
+
+
+def test_a_table_that_is_set_as_a_whole_is_known_by_its_keys(small):
+    _, origins = trace_recipe(small, ["schedule={kind='linear', warmup_steps=1}"])
+    assert origins["schedule.warmup_steps"] == Origin("set", "--set")

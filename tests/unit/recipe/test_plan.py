@@ -10,6 +10,7 @@ from glmctl.recipe.plan import (
     forward_flops,
     make_plan,
     span_moments,
+    token_spans,
 )
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig
 
@@ -137,10 +138,75 @@ def test_sgd_has_no_moments():
 
 
 def test_bf16_keeps_float32_weights_and_halves_the_products():
-    full = make_plan(load_recipe("glm-large", ["train.precision=fp32"])).memory_per_gpu
-    half = make_plan(load_recipe("glm-large", ["train.precision=bf16"])).memory_per_gpu
+    keep = "train.activation_checkpointing=false"
+    full = make_plan(load_recipe("glm-large", [keep, "train.precision=fp32"])).memory_per_gpu
+    half = make_plan(load_recipe("glm-large", [keep, "train.precision=bf16"])).memory_per_gpu
     assert half.weights_bytes == full.weights_bytes + 2 * 302_309_376
     assert 0.5 < half.activations_bytes / full.activations_bytes < 0.6
+
+
+def test_checkpointing_keeps_one_layer_whole_and_the_input_of_each():
+    recipe = load_recipe("glm-large", ["train.precision=fp32"])
+    tokens = 16 * (512 + 2 * token_spans(recipe.objective, 512)[1])
+    kept = make_plan(recipe).memory_per_gpu.activations_bytes
+    # 24 inputs of 1024 float32; one layer of 16 float32 and 2 masks a hidden unit
+    assert kept == pytest.approx(tokens * 1024 * (24 * 4 + 16 * 4 + 2), rel=1e-6)
+
+
+def memory(*layout):
+    """GLM-Large on 64 GPUs: 302,309,376 parameters in its layers, 32,378,880 around them."""
+    return make_plan(load_recipe("glm-large", layout)).memory_per_gpu
+
+
+def test_sharding_splits_one_part_more_at_a_time():
+    everything = 4 * 334_688_256
+    for sharding, weights, gradients, moments in (
+        ("none", everything, everything, 2 * everything),
+        ("zero1", everything, everything, 2 * everything // 64),
+        ("zero2", everything, everything // 64, 2 * everything // 64),
+        ("zero3", everything // 64, everything // 64, 2 * everything // 64),
+    ):
+        part = memory(f"topology.sharding={sharding}", "train.precision=fp32")
+        held = (part.weights_bytes, part.gradients_bytes, part.optimizer_bytes)
+        assert held == (weights, gradients, moments), sharding
+
+
+def test_sharding_leaves_only_the_copy_for_the_products_whole():
+    part = memory("topology.sharding=zero2", "train.precision=fp16")
+    assert part.weights_bytes == 334_688_256 * 4 // 64 + 334_688_256 * 2
+
+
+def test_tensor_parallel_gpus_share_every_matrix():
+    part = memory("topology.tensor_parallel_size=4", "train.precision=fp32")
+    assert part.weights_bytes == 334_688_256
+    whole = memory("train.precision=fp32", "train.activation_checkpointing=false")
+    split = memory(
+        "topology.tensor_parallel_size=4",
+        "train.precision=fp32",
+        "train.activation_checkpointing=false",
+    )
+    # of 16 float32 and 2 masks a hidden unit, 12 float32 are split over the four
+    assert split.activations_bytes / whole.activations_bytes == pytest.approx(30 / 66)
+
+
+def test_an_end_of_the_pipeline_holds_its_layers_and_the_embeddings():
+    part = memory("topology.pipeline_parallel_size=8", "train.precision=fp32")
+    assert part.weights_bytes == 4 * (302_309_376 // 8 + 32_378_880)
+
+
+def test_the_first_stage_of_a_pipeline_keeps_as_many_micro_batches_as_there_are_stages():
+    free = "train.activation_checkpointing=false"
+    whole = memory(free).activations_bytes
+    assert memory(free, "topology.pipeline_parallel_size=8").activations_bytes == whole
+    one = memory(free, "topology.pipeline_parallel_size=8", "train.global_batch_size=128")
+    assert one.activations_bytes == pytest.approx(whole / 8)
+
+
+def test_a_plan_names_replicas_and_degrees():
+    layout = ["topology.tensor_parallel_size=4", "topology.pipeline_parallel_size=2"]
+    plan = make_plan(load_recipe("glm-large", layout)).layout
+    assert (plan.gpus, plan.replicas, plan.micro_steps) == (64, 8, 8)
+    assert (plan.tensor_parallel_size, plan.pipeline_parallel_size) == (4, 2)
 
 
 def test_an_unknown_gpu_has_no_hours():
@@ -148,9 +214,13 @@ def test_an_unknown_gpu_has_no_hours():
 
 
 def test_hours_are_operations_over_a_share_of_the_peak():
-    plan = make_plan(load_recipe("glm-base", ["topology.gpu=A100-80GB"]))
-    assert plan.time is not None
-    assert plan.time.run_hours == pytest.approx(plan.compute.run_flops / (64 * 312e12 * 0.4) / 3600)
+    gpu = "topology.gpu=A100-80GB"
+    again = make_plan(load_recipe("glm-base", [gpu]))
+    once = make_plan(load_recipe("glm-base", [gpu, "train.activation_checkpointing=false"]))
+    assert once.time is not None
+    assert again.time is not None
+    assert once.time.run_hours == pytest.approx(once.compute.run_flops / (64 * 312e12 * 0.4) / 3600)
+    assert again.time.run_hours == pytest.approx(4 / 3 * once.time.run_hours)
 
 
 def test_the_plan_knows_the_chunk_of_the_loss():

@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from glmctl.errors import UsageError
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
 
@@ -65,6 +66,51 @@ def test_derived_numbers_are_properties():
     assert recipe.model.ffn_hidden_size == 3072
     assert recipe.topology.world_size == 64
     assert recipe.micro_steps == 1
+
+
+def test_replicas_are_what_is_left_of_the_gpus():
+    layout = ["topology.tensor_parallel_size=4", "topology.pipeline_parallel_size=4"]
+    recipe = load_recipe("glm-base", layout)
+    assert recipe.topology.replica_size == 16
+    assert recipe.topology.data_parallel_size == 4
+    assert recipe.micro_steps == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (
+            ["topology.tensor_parallel_size=3"],
+            "topology.tensor_parallel_size: 3 x pipeline_parallel_size 1 = 3 GPUs hold one "
+            "replica, and 8 x 8 = 64 GPUs do not hold whole ones; 2 or 4 a replica do",
+        ),
+        (
+            ["topology.tensor_parallel_size=8"],
+            "topology.tensor_parallel_size: 8 does not divide model.num_attention_heads 12; "
+            "try 6 or 12",
+        ),
+        (
+            ["topology.pipeline_parallel_size=8"],
+            "topology.pipeline_parallel_size: 8 does not divide model.num_layers 12; try 6 or 12",
+        ),
+        (
+            ["topology.tensor_parallel_size=4", "train.global_batch_size=72"],
+            "train.global_batch_size: 72 is not a multiple of micro_batch_size 16 x 16 replicas "
+            "= 256; 12 or 18 replicas divide it",
+        ),
+    ],
+)
+def test_a_layout_that_does_not_divide_is_refused(overrides, problem):
+    with pytest.raises(UsageError) as caught:
+        load_recipe("glm-base", overrides)
+    assert caught.value.problems == (problem,)
+
+
+def test_fewer_gpus_than_one_replica_are_one_mistake():
+    with pytest.raises(UsageError) as caught:
+        load_recipe("glm-base", ["topology.tensor_parallel_size=4"], gpus=2)
+    (problem,) = caught.value.problems
+    assert problem.endswith("1 x 2 = 2 GPUs do not hold whole ones; 2 a replica do")
 
 
 def test_the_json_schema_describes_every_key():

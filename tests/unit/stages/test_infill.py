@@ -4,18 +4,40 @@ import pytest
 
 from glmctl.errors import UsageError
 from glmctl.recipe.schema import DecodeConfig
-from glmctl.stages.infill import batches_of, decode_config
+from glmctl.stages.infill import Line, decode_config, read_line, windows_of
 
 
-def test_lines_of_the_standard_input_are_read_in_batches(monkeypatch):
-    stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"one\ntwo\r\n\nfour\nfive")))
-    monkeypatch.setattr("sys.stdin", stream)
-    batches = [*batches_of(None, 2)]
-    assert batches == [[b"one", b"two"], [b"", b"four"], [b"five"]]
+def test_lines_of_the_standard_input_are_read_in_windows_of_batches(monkeypatch):
+    lines = b"one\ntwo\r\n\n" + b"more\n" * 30 + b"last"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(lines))))
+    first, second, third = windows_of(None, 2)
+    assert first[:4] == [b"one", b"two", b"", b"more"]
+    assert (len(first), second, third) == (32, [b"more"], [b"last"])
 
 
 def test_texts_of_the_command_line_are_lines():
-    assert [*batches_of(["one", "two", "b\udcff"], 2)] == [[b"one", b"two"], [b"b\xff"]]
+    assert [*windows_of(["one", "b\udcff"], 2)] == [[b"one", b"b\xff"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        (b'{"text": "a [MASK]", "id": 7, "more": 1}', Line(7, "a [MASK]")),
+        (b'{"text": "a [MASK]"}', Line(None, "a [MASK]")),
+        (b"a [MASK]", Line(None, "a [MASK]")),
+        (b"{not [MASK]}", Line(None, "{not [MASK]}")),
+        (b'{"word": "[MASK]"}', Line(None, '{"word": "[MASK]"}')),
+        (b'{"text": 5, "id": "b"}', Line("b", "", 'has a "text" that is no string; quote it')),
+        (b"\xff", Line(None, "", "is not UTF-8 at byte 0; convert it, for example with iconv")),
+        (
+            rb'{"text": "a \ud800", "id": 1}',
+            Line(1, "", "has half a surrogate pair at character 2 of the text; write the whole"
+            " pair"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_line_is_a_json_object_with_a_text_or_a_text_itself(line, read):
+    assert read_line(line) == read
 
 
 def test_settings_come_from_flags_and_overrides():
@@ -27,7 +49,7 @@ def test_settings_come_from_flags_and_overrides():
     ("override", "message"),
     [
         ("decode.top=4", "decode.top: unknown key; did you mean 'top_p'?"),
-        ("decode.beams=4", "decode.beams: unknown key; known keys: max_new_tokens, temperature"),
+        ("decode.beams=4", "decode.beams: unknown key; did you mean 'num_beams'?"),
         ("train.seed=4", "--set train.seed=4: is not of the form decode.key=value"),
         ("decode.temperature=-1", "decode.temperature: should be greater than or equal to 0; fou"),
         ("decode.seed=many", "decode.seed: should be a valid integer; found 'many'"),

@@ -7,7 +7,7 @@ from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import UsageError
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import ModelConfig, TokenizerConfig
-from glmctl.stages.pretrain import sized_for, training_data
+from glmctl.stages.pretrain import row_order, sized_for
 
 
 @pytest.fixture
@@ -50,5 +50,4 @@ def test_an_epoch_reads_the_documents_of_a_corpus_as_often_as_its_weight_says(tm
     recipe = load_recipe("smoke/tiny", [f"data.corpus={corpus}"])
     tokenizer = load_tokenizer(recipe.tokenizer)
     sources = DataSources(recipe.data, tokenizer, tmp_path / "data", verify=True, note=print)
-    data = training_data(recipe, sources.corpora(), tokenizer)
-    assert data.order.copies(0).tolist() == [1, 1, 3]
+    assert row_order(recipe, sources.corpora()).copies(0).tolist() == [1, 1, 3]

@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, and proved when they are loaded."""
 
 import errno
+import json
 import os
 
 import pytest
@@ -125,8 +126,8 @@ def test_a_truncated_file_is_damaged(store):
 
 def test_a_newer_format_is_refused(store):
     path = store.save(1, state(1.0)) / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(InputError, match="format is 9, expected 1"):
+    path.write_text(path.read_text().replace('"format": 2', '"format": 9'))
+    with pytest.raises(InputError, match="format is 9, expected 2"):
         store.load(1)
 
 
@@ -156,3 +157,26 @@ def test_what_a_killed_process_left_is_swept_away(store):
 def test_a_digest_depends_on_type_and_shape_too():
     tensors = [torch.zeros(4), torch.zeros(2, 2), torch.zeros(4, dtype=torch.int32)]
     assert len({durable.digest(tensor) for tensor in tensors}) == 3
+
+
+def test_a_checkpoint_of_other_data_is_refused_with_both_fingerprints(tmp_path):
+    CheckpointStore(tmp_path, keep=2, data="aaaa").save(7, state(1.0))
+    assert CheckpointStore(tmp_path, keep=2, data="aaaa").load(7).step == 7
+    with pytest.raises(
+        InputError,
+        match=r"step-00000007: trained on data of the fingerprint aaaa, and the run now has bbbb; "
+        r"bring its shards, weights, rows and seed back, or start over with --fresh --force",
+    ):
+        CheckpointStore(tmp_path, keep=2, data="bbbb").load(7)
+    assert CheckpointStore(tmp_path, keep=2).load(7).step == 7  # nobody trains
+
+
+def test_a_checkpoint_of_the_format_without_data_goes_on(tmp_path):
+    folder = CheckpointStore(tmp_path, keep=2).save(7, state(1.0))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["data"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="holds no fingerprint of the data; there is no earlier"):
+        CheckpointStore(tmp_path, keep=2, data="aaaa").load(7)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    assert CheckpointStore(tmp_path, keep=2, data="aaaa").load(7).step == 7

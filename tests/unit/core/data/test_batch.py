@@ -1,15 +1,13 @@
 """From pieces of documents to packed tensors."""
 
 import numpy as np
-import pytest
 import torch
 
 from glmctl.core.data.batch import TrainingData, make_batch
 from glmctl.core.data.order import RowOrder
-from glmctl.core.objective.blank_infilling import Examples
+from glmctl.core.objective.blank_infilling import DOCUMENT, TOKEN, Examples
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.tokenizer.special import SpecialTokens
-from glmctl.errors import InputError
 from glmctl.recipe.schema import ObjectiveConfig
 
 SPECIAL = SpecialTokens(
@@ -106,7 +104,7 @@ def test_a_step_holds_its_rows_in_micro_batches():
     documents = Store(*([number] * 6 for number in range(20)))
     data = training_data(documents, pack=False)  # 8 tokens each, one of them hidden
     step = data.step(3)
-    assert [len(batch.segments.lengths) for batch in step.micro_batches] == [2, 2]
+    assert [len(batch.segments.lengths) for batch in step.micro_batches.values()] == [2, 2]
     assert step.num_tokens == 4 * 8
     assert (step.first_row, step.num_rows) == (12, 4)
 
@@ -116,8 +114,8 @@ def test_the_samples_of_a_step_do_not_depend_on_the_micro_batch():
     one = training_data(documents, micro=4).step(2).micro_batches
     two = training_data(documents, micro=1).step(2).micro_batches
     assert len(one) == 1
-    assert torch.equal(torch.cat([batch.input_ids for batch in two]), one[0].input_ids)
-    assert torch.equal(torch.cat([batch.target_ids for batch in two]), one[0].target_ids)
+    assert torch.equal(torch.cat([batch.input_ids for batch in two.values()]), one[0].input_ids)
+    assert torch.equal(torch.cat([batch.target_ids for batch in two.values()]), one[0].target_ids)
 
 
 def test_another_epoch_hides_other_tokens():
@@ -126,10 +124,47 @@ def test_another_epoch_hides_other_tokens():
     assert len(seen) > 1
 
 
-def test_rows_that_hide_nothing_are_an_error_that_names_them():
+def test_replicas_share_the_micro_batches_of_a_step():
+    documents = Store(*([number] * 12 for number in range(20)))
+    alone = training_data(documents, micro=1).step(2).micro_batches
+    first, second = (training_data(documents, micro=1).step(2, rank, 2) for rank in (0, 1))
+    assert list(first.micro_batches) == [0, 2]
+    assert list(second.micro_batches) == [1, 3]
+    for number, batch in (first.micro_batches | second.micro_batches).items():
+        assert torch.equal(batch.input_ids, alone[number].input_ids)
+
+
+def test_a_replica_without_a_target_takes_part_with_an_empty_batch():
     data = training_data(Store([1], [2], [3], [4]), pack=False)
     data.corruption = Corruption(
         ObjectiveConfig(mask_ratio=0.0), SPECIAL, np.zeros(97, np.bool_), 64
     )
-    with pytest.raises(InputError, match=r"rows 4 to 7: hide no token at all.*data.pack = true"):
-        data.step(1)
+    assert data.step(1).micro_batches == {}
+    idle = data.step(1, rank=1, num_replicas=2)
+    assert list(idle.micro_batches) == [1]
+    assert idle.num_targets == 0
+
+
+def test_a_run_ends_with_its_last_row():
+    data = training_data(Store(*([number] * 6 for number in range(20))), pack=False)
+    data.end_row = 14
+    step = data.step(3)
+    assert (step.first_row, step.num_rows, step.num_tokens) == (12, 2, 16)
+
+
+def test_targets_know_their_objective_and_the_length_of_their_span():
+    # Two samples of blank infilling: spans of 1 and 3 tokens with their ends, then a document
+    # span of 9 that is the end of its sample, which has no end token.
+    examples = Examples(
+        input_ids=np.arange(6 + 6 + 2 + 9),
+        target_ids=np.arange(6 + 6 + 2 + 9),
+        loss_mask=np.array([0] * 6 + [1] * 6 + [0] * 2 + [1] * 9, np.uint8),
+        position_ids=np.zeros((2, 23), np.int32),
+        lengths=np.array([12, 11]),
+        part_a_lengths=np.array([6, 2]),
+        objective=np.array([TOKEN, DOCUMENT], np.uint8),
+        spans=np.array([[0, 4, 5], [0, 1, 4], [1, 1, 10]]),
+    )
+    batch = make_batch(examples)
+    # Samples are sorted by length: the document first.
+    assert batch.kinds.tolist() == [2 * 5 + 3] * 9 + [0] * 2 + [1] * 4

@@ -14,7 +14,7 @@ from glmctl.core.data.shards import TokenStore
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.sentencepiece import train_sentencepiece
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig, TokenizerConfig
 
 DOCUMENTS = [f"The oven {number} is hot. [MASK] \u70e4\u7bb1" for number in range(60)]
 
@@ -38,8 +38,10 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write(corpus, config, out, processes=1, advance=lambda _: None):
-    return write_shards(plan_shards([corpus], config), out, processes, advance)
+def write(corpus, config, out, processes=1, advance=lambda _: None, on_error="stop"):
+    text = CorpusConfig(name="text", path=str(corpus))
+    plan = plan_shards([text], config, on_error=on_error)
+    return write_shards(plan, out, processes, advance)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -117,9 +119,10 @@ def test_a_killed_run_continues(corpus, tokenizer_config, tmp_path):
     code = (
         "import os, sys\n"
         "from glmctl.core.data import sharding\n"
-        "from glmctl.recipe.schema import TokenizerConfig\n"
+        "from glmctl.recipe.schema import CorpusConfig, TokenizerConfig\n"
         "sharding.MIN_UNIT_BYTES = 400\n"
-        "plan = sharding.plan_shards([sys.argv[1]], TokenizerConfig(path=sys.argv[2]))\n"
+        "text = CorpusConfig(name='text', path=sys.argv[1])\n"
+        "plan = sharding.plan_shards([text], TokenizerConfig(path=sys.argv[2]))\n"
         "sharding.write_shards(plan, sharding.Path(sys.argv[3]), 1, lambda _: os.kill(0, 9))\n"
     )
     out = tmp_path / "out"
@@ -158,9 +161,19 @@ def test_a_folder_with_something_else_is_refused(corpus, tokenizer_config):
 
 def test_an_empty_corpus_is_refused_and_leaves_nothing(tokenizer_config, tmp_path):
     (tmp_path / "a.txt").write_text("\n\n\n")
-    with pytest.raises(InputError, match=r"a.txt: no document in it"):
+    with pytest.raises(
+        InputError, match=r"a.txt: no document in it: every row is empty; name other text"
+    ):
         write(tmp_path / "a.txt", tokenizer_config, tmp_path / "out")
     assert content(tmp_path / "out") == {}
+
+
+def test_a_corpus_of_broken_lines_only_is_refused_with_the_first(tokenizer_config, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\n\xff\n")
+    with pytest.raises(
+        InputError, match=r"a.txt: no document in it: all rows are broken, first .*a.txt:1: not UTF"
+    ):
+        write(tmp_path / "a.txt", tokenizer_config, tmp_path / "out", on_error="skip")
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -169,6 +182,77 @@ def test_a_bad_line_is_named_by_any_process(corpus, tokenizer_config, tmp_path, 
         stream.write(b"\xff\n")
     with pytest.raises(InputError, match=r"a.txt:52: not UTF-8: byte 0xff"):
         write(corpus, tokenizer_config, tmp_path / "out", processes=processes)
+
+
+@pytest.fixture
+def broken_corpus(corpus):
+    """The corpus with three lines that hold no text: in a.txt the last, in b.jsonl 3 and 6."""
+    with (corpus / "a.txt").open("ab") as stream:
+        stream.write(b"\xff\n")
+    rows = (corpus / "b.jsonl").read_text().split("\n")
+    rows[2:2], rows[5:5] = ["{"], ['{"texts": "x"}']
+    (corpus / "b.jsonl").write_text("\n".join(rows))
+    return corpus
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_skipped_lines_are_counted_listed_and_told(
+    broken_corpus, tokenizer_config, tmp_path, processes
+):
+    with pytest.warns(UserWarning, match=r"^3 broken rows left out: .*a.txt:52: not UTF-8.*b.js"):
+        manifest = write(
+            broken_corpus, tokenizer_config, tmp_path / "out", processes, on_error="skip"
+        )
+    assert manifest["num_documents"] == 60
+    assert manifest["num_broken"] == 3
+    assert [row.split(": ")[0] for row in manifest["broken"]] == [
+        f"{broken_corpus}/a.txt:52",
+        f"{broken_corpus}/b.jsonl:3",
+        f"{broken_corpus}/b.jsonl:6",
+    ]
+    store = TokenStore.open(tmp_path / "out")
+    decode = load_tokenizer(tokenizer_config).decode
+    found = [store.tokens(n, 0, int(length)).tolist() for n, length in enumerate(store.lengths)]
+    assert [decode(ids) for ids in found] == DOCUMENTS
+
+
+@pytest.mark.filterwarnings("ignore:3 broken rows")
+def test_shards_that_lack_rows_do_not_pass_for_shards_of_all(
+    broken_corpus, tokenizer_config, tmp_path
+):
+    write(broken_corpus, tokenizer_config, tmp_path / "out", on_error="skip")
+    with pytest.raises(
+        InputError, match=r"out: lacks 3 broken rows of the text, first .*a.txt:52: not UTF-8.*"
+    ):
+        write(broken_corpus, tokenizer_config, tmp_path / "out")
+    write(broken_corpus, tokenizer_config, tmp_path / "out", on_error="skip")
+
+
+@pytest.mark.filterwarnings("ignore:3 broken rows")
+def test_a_run_that_stopped_at_a_broken_line_goes_on_without_it(
+    broken_corpus, tokenizer_config, tmp_path
+):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="not UTF-8"):
+        write(broken_corpus, tokenizer_config, out)
+    first = (out / "shard-00000.tokens").stat()
+    write(broken_corpus, tokenizer_config, out, on_error="skip")
+    assert (out / "shard-00000.tokens").stat().st_mtime_ns == first.st_mtime_ns
+    write(broken_corpus, tokenizer_config, tmp_path / "unbroken", on_error="skip")
+    assert content(out) == content(tmp_path / "unbroken")
+
+
+def test_an_interrupted_run_that_skipped_rows_is_not_continued_without_them(
+    broken_corpus, tokenizer_config, tmp_path
+):
+    def stop(num_bytes: int) -> None:
+        if len(list((tmp_path / "out").glob("shard-*.json"))) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(broken_corpus, tokenizer_config, tmp_path / "out", advance=stop, on_error="skip")
+    with pytest.raises(InputError, match=r"a.txt:52: not UTF-8"):
+        write(broken_corpus, tokenizer_config, tmp_path / "out")
 
 
 def test_when_the_bad_line_is_corrected_the_same_command_starts_over(

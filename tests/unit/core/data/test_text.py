@@ -1,17 +1,20 @@
+import bz2
 import gzip
 import io
 import json
 import lzma
+from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from glmctl.core.data.text import (
     BATCH_BYTES,
     BUILTIN,
-    Part,
+    BrokenRows,
     find_files,
-    read_batches,
-    read_documents,
+    read_lines,
     stream_lines,
 )
 from glmctl.errors import InputError
@@ -20,6 +23,24 @@ from glmctl.errors import InputError
 def write(file, data: bytes) -> str:
     file.write_bytes(data)
     return str(file)
+
+
+def zstd(data: bytes) -> bytes:
+    return pa.Codec("zstd").compress(data, asbytes=True)
+
+
+COMPRESSIONS = [
+    (".gz", gzip.compress),
+    (".xz", lzma.compress),
+    (".bz2", bz2.compress),
+    (".zst", zstd),
+]
+
+
+def read_documents(source, column: str = "text") -> Iterator[str]:
+    for file in find_files(source):
+        for texts in read_lines(file, column, 0, None, BrokenRows("stop")):
+            yield from filter(None, texts)
 
 
 def test_a_line_of_text_is_a_document_and_empty_lines_are_none(tmp_path):
@@ -33,7 +54,12 @@ def test_json_lines_give_their_text(tmp_path):
     assert [*read_documents(source)] == ["a\nb", "\u70e4\u7bb1 \U0001f600"]
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_another_key_may_hold_the_text(tmp_path):
+    source = write(tmp_path / "a.jsonl", b'{"text": 1, "body": "one"}\n')
+    assert [*read_documents(source, "body")] == ["one"]
+
+
+@pytest.mark.parametrize(("suffix", "compress"), COMPRESSIONS)
 def test_compressed_files_read_as_plain_ones(tmp_path, suffix, compress):
     text = write(tmp_path / f"a.txt{suffix}", compress(b"one\ntwo\n"))
     rows = write(tmp_path / f"a.jsonl{suffix}", compress(b'{"text": "three"}\n'))
@@ -65,8 +91,10 @@ def test_ranges_of_a_file_share_its_lines_out(tmp_path, cut):
     data = b"one\n\ntwo\nthree\n4"
     file = tmp_path / "a.txt"
     write(file, data)
-    parts = [Part(file, 0, cut), Part(file, cut, len(data))]
-    found = [text for part in parts for texts in read_batches(part) for text in texts]
+    found: list[str] = []
+    for start, stop in ((0, cut), (cut, len(data))):
+        for texts in read_lines(file, "text", start, stop, BrokenRows("stop")):
+            found += texts
     assert found == ["one", "", "two", "three", "4"]
 
 
@@ -81,10 +109,17 @@ def test_ranges_of_a_file_share_its_lines_out(tmp_path, cut):
         (
             "a.jsonl",
             b'{"text": "a"}\n\n{"text": "b"\n',
-            r"a.jsonl:3: not JSON: .* at column 13 \(the line starts at byte 15\)",
+            r"a.jsonl:3: not JSON: Expecting ',' delimiter at column 13, in '{\"text\": \"b\"' "
+            r"\(the line starts at byte 15\); correct it, name another column, or leave such rows "
+            r'out \(--on-error skip; in a recipe data.on_error = "skip"\)$',
         ),
-        ("a.jsonl", b'{"text": 7}\n', r'a.jsonl:1: not an object with a string "text"'),
-        ("a.jsonl", b"[1]\n", r'a.jsonl:1: not an object with a string "text"'),
+        ("a.jsonl", b'{"text": 7}\n', r'a.jsonl:1: not an object with a string "text": it is 7 '),
+        ("a.jsonl", b"[1]\n", r'a.jsonl:1: not an object with a string "text": it is \[1\] '),
+        (
+            "a.jsonl",
+            b'{"title": "a", "body": "b"}\n',
+            r'a.jsonl:1: not an object with a string "text": its keys are title, body ',
+        ),
         ("a.jsonl", b'{"text": "\\ud83d"}', r"a.jsonl:1: half a surrogate pair at character 0"),
     ],
 )
@@ -99,11 +134,41 @@ def test_a_bad_line_of_a_compressed_file_is_named(tmp_path):
         [*read_documents(source)]
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+@pytest.mark.parametrize(("suffix", "compress"), COMPRESSIONS)
 def test_a_damaged_compressed_file_is_refused(tmp_path, suffix, compress):
     source = write(tmp_path / f"a.txt{suffix}", compress(b"one\n" * 100)[:-9])
-    with pytest.raises(InputError, match=rf"a.txt{suffix}: damaged {suffix} file"):
+    with pytest.raises(
+        InputError, match=rf"a.txt{suffix}: damaged {suffix} file .*; copy or make it again"
+    ):
         [*read_documents(source)]
+
+
+def test_a_broken_line_in_a_million_is_skipped_and_named(tmp_path):
+    lines = [b'{"text": "x"}'] * 1_000_000
+    lines[777_777] = b'{"text": "x"'
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    broken = BrokenRows("skip")
+    batches = read_lines(file, "text", 0, None, broken)
+    assert sum(map(len, batches)) == 999_999
+    assert broken.count == 1
+    place, problem = broken.first[0].describe()
+    assert place == f"{file}:777778"
+    assert problem.startswith("not JSON: Expecting ',' delimiter at column 13")
+
+
+def test_of_many_broken_lines_all_are_counted_and_five_named(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"one\n" + b"\xff\n" * 9 + b"two\n")
+    broken = BrokenRows("skip")
+    assert [*read_lines(file, "text", 0, None, broken)] == [["one", "two"]]
+    assert broken.count == 9
+    assert [row.describe()[0] for row in broken.first] == [f"{file}:{n}" for n in range(2, 7)]
+
+
+def test_what_the_system_says_of_a_file_is_not_called_damage():
+    with pytest.raises(FileNotFoundError):
+        [*read_lines(Path("gone.txt"), "text", 0, None, BrokenRows("stop"))]
 
 
 def test_what_is_not_there_or_not_text_is_refused(tmp_path):
@@ -111,7 +176,9 @@ def test_what_is_not_there_or_not_text_is_refused(tmp_path):
         find_files(tmp_path / "gone.txt")
     with pytest.raises(InputError, match=r"holds no text; files named .txt .text .jsonl"):
         find_files(tmp_path)
-    with pytest.raises(InputError, match=r"a.parquet: .parquet is not read"):
+    with pytest.raises(InputError, match=r"a.zip: .zip is not read; give text or JSON Lines"):
+        find_files(write(tmp_path / "a.zip", b"PK"))
+    with pytest.raises(InputError, match=r"a.parquet: holds no lines; tokenize --out and recipes"):
         find_files(write(tmp_path / "a.parquet", b"PAR1"))
 
 

@@ -2,8 +2,10 @@ import math
 
 import pytest
 
+from glmctl.core.decode.search import Fill
 from glmctl.core.open import load
 from glmctl.errors import InputError
+from glmctl.recipe.schema import DecodeConfig
 
 
 def test_a_blank_that_does_not_end_stops_at_the_limit(constant_glm):
@@ -74,7 +76,14 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0, "top_k": 50, "seed": 7}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 1.0, "top_k": 50, "seed": 7},
+        {"num_beams": 3, "length_penalty": 0.7, "no_repeat_ngram": 2},
+    ],
+)
 def test_no_result_depends_on_the_batch(tiny_model, settings):
     glm = load(tiny_model)
     together = glm.infill(TEXTS, max_new_tokens=8, **settings)
@@ -84,6 +93,36 @@ def test_no_result_depends_on_the_batch(tiny_model, settings):
         for a, b in zip(one.blanks, other.blanks, strict=True):
             assert a.ids == b.ids
             assert a.log_prob == pytest.approx(b.log_prob, abs=1e-5)
+
+
+def test_the_best_fills_are_listed_with_the_one_that_was_taken_first(tiny_model):
+    glm = load(tiny_model)
+    texts = ["The bakery [MASK] at six and [MASK]."]
+    (filled,) = glm.infill(texts, num_beams=4, n_best=3, max_new_tokens=5)
+    for blank in filled.blanks:
+        assert len({fill.ids for fill in blank.n_best}) == 3
+        assert blank.ids == blank.n_best[0].ids
+        scores = [fill.score for fill in blank.n_best]
+        assert scores == sorted(scores, reverse=True)
+    (other,) = glm.infill(texts, num_beams=4, max_new_tokens=5)
+    assert (other.text, other.blanks[0].n_best) == (filled.text, ())
+
+
+def test_texts_alike_in_length_share_a_batch(constant_glm, monkeypatch):
+    glm = constant_glm("old")
+    batches = []
+
+    def fill_blanks(model, prompts, special, size, config, numbers):
+        batches.append(
+            [(number, len(prompt.part_a)) for number, prompt in zip(numbers, prompts, strict=True)]
+        )
+        return [[Fill((number,), 0.0, "end")] for number in numbers]
+
+    monkeypatch.setattr("glmctl.core.open.fill_blanks", fill_blanks)
+    prompts = [glm.prompt("[MASK]" + " old" * n, "") for n in (4, 0, 5, 1)]
+    fills = glm.fill(prompts, [11, 12, 13, 14], DecodeConfig(), None, 2)
+    assert batches == [[(12, 3), (14, 4)], [(11, 7), (13, 8)]]
+    assert [fill.ids for (fill,) in fills] == [(11,), (12,), (13,), (14,)]
 
 
 def test_the_seed_decides_the_draws(tiny_model):

@@ -45,10 +45,54 @@ def test_rows_that_are_kept_go_on_as_if_alone(model, packed):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-def test_a_full_cache_refuses_another_token(model, packed):
-    cache = KeyValueCache(model.config, 1, 8, torch.float64, packed.ids.device)
+def test_a_full_cache_grows(model, packed):
     ids, places, a = packed.sample(0)
+    steps = []
+    for capacity in (8, 16):
+        cache = KeyValueCache(model.config, 1, capacity, torch.float64, packed.ids.device)
+        with torch.inference_mode():
+            model.hidden(ids[:a], places[:, :a], Segments((a,), (a,)), None, cache)
+            for i in range(a, len(ids)):
+                step = model.step(ids[i : i + 1], places[:, i : i + 1], cache)
+        steps.append(step)
+    torch.testing.assert_close(*steps, rtol=0, atol=0)
+
+
+def test_beams_see_what_is_settled_and_their_own_path(model, packed):
+    """Two beams a text: one goes on from the other, and the texts have lengths of their own."""
+    parts = [packed.sample(number) for number in (0, 1)]
+    ids = torch.cat([ids[:a] for ids, _, a in parts])
+    places = torch.cat([places[:, :a] for _, places, a in parts], 1)
+    lengths = tuple(a for _, _, a in parts)
+    cache = KeyValueCache(model.config, 2, 10, torch.float64, ids.device, num_beams=2)
+    blank = torch.tensor([[1, 1, 2, 2], [1, 1, 1, 1]])
+
+    def alone(row, tokens):
+        own, own_places, a = parts[row]
+        spans = torch.tensor([[int(blank[0, 2 * row])] * len(tokens), range(1, len(tokens) + 1)])
+        return model.hidden(
+            torch.cat([own[:a], torch.tensor(tokens)]),
+            torch.cat([own_places[:, :a], spans], 1),
+            Segments((a + len(tokens),), (a,)),
+        )[-1]
+
     with torch.inference_mode():
-        model.hidden(ids[:a], places[:, :a], Segments((a,), (a,)), None, cache)
-        with pytest.raises(AssertionError, match="full"):
-            model.step(ids[a : a + 1], places[:, a : a + 1], cache)
+        model.hidden(ids, places, Segments(lengths, lengths), None, cache)
+        cache.follow([()] * 4)
+        model.step(torch.tensor([5, 6, 7, 8]), blank, cache)
+        # Both beams of the first text go on from its second one, those of the other cross over.
+        (a, b) = lengths
+        cache.follow([(a + 1,), (a + 1,), (b + 1,), (b,)])
+        blank[1] += 1
+        found = model.step(torch.tensor([9, 10, 11, 12]), blank, cache)
+        expected = [alone(0, [6, 9]), alone(0, [6, 10]), alone(1, [8, 11]), alone(1, [7, 12])]
+        torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-12)
+        cache.settle(0, [a + 1, a + 3])
+        assert cache.lengths == [a + 2, b + 4]
+        cache.follow([(), (), (b + 1, b + 2), (b, b + 3)])
+        blank[1] += 1
+        found = model.step(torch.tensor([5, 6, 5, 6]), blank, cache)
+        expected = [
+            alone(0, [6, 10, 5]), alone(0, [6, 10, 6]), alone(1, [8, 11, 5]), alone(1, [7, 12, 6])
+        ]  # fmt: skip
+        torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-12)

@@ -7,7 +7,7 @@ from glmctl.core.model.glm import GLM
 from glmctl.recipe.schema import ModelConfig
 
 
-def make_model(**values: float) -> GLM:
+def make_model(**values: object) -> GLM:
     sizes = {"num_layers": 8, "hidden_size": 128, "num_attention_heads": 4, "vocab_rows": 1024}
     model = GLM(ModelConfig.model_validate({**sizes, "max_positions": 255, **values}))
     model.init_weights(seed=7)
@@ -42,6 +42,15 @@ def test_the_recipe_sets_the_width_of_the_law(model):
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             assert torch.allclose(wide.get_parameter(name), 3 * parameter)
+
+
+def test_position_tables_may_begin_as_waves_of_the_same_width():
+    waves = make_model(position_init="sinusoidal").position_embedding.weight  # [256, 128]
+    assert waves.std().item() == pytest.approx(0.02, rel=0.1)
+    # The fastest pair of columns turns by one radian a place.
+    sine, cosine = waves[:, 0] / waves[0, 64], waves[:, 64] / waves[0, 64]
+    assert sine[1].item() == pytest.approx(0.8415, abs=1e-4)  # sin 1
+    assert cosine[2].item() == pytest.approx(-0.4161, abs=1e-4)  # cos 2
 
 
 def test_biases_start_at_0_and_norms_at_1(model):

@@ -33,6 +33,8 @@ def test_a_model_with_two_possible_layouts_must_be_told(lossy_file):
     with pytest.raises(UsageError, match="add --special glm-chinese or glm-chinese-10b"):
         find_tokenizer(str(lossy_file))
     assert find_tokenizer(str(lossy_file), special="glm-chinese").config.special == "glm-chinese"
+    found = find_tokenizer(str(lossy_file), otherwise="glm-chinese-10b")
+    assert found.config.special == "glm-chinese-10b"
 
 
 def test_a_model_folder_says_itself_what_it_holds(wordpiece_file, tmp_path):

@@ -9,11 +9,11 @@ from glmctl.core.data.batch import Batch, StepData
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
 from glmctl.core.train.guard import StopSignalError, StopSignals
-from glmctl.core.train.loop import train_step
+from glmctl.core.train.loop import losses_by_kind, train_step
 from glmctl.core.train.optimizer import make_optimizer
-from glmctl.core.train.precision import place
+from glmctl.core.train.precision import LossScale, place
 from glmctl.core.train.state import TrainState
-from glmctl.errors import NumericalError
+from glmctl.errors import InputError, NumericalError
 from glmctl.recipe.schema import ModelConfig, OptimizerConfig, TrainConfig
 
 CPU = torch.device("cpu")
@@ -36,12 +36,13 @@ def pack(*samples: tuple) -> Batch:
         Segments(tuple(len(s[0]) for s in samples), tuple(s[2] for s in samples)),
         torch.tensor(wanted),
         torch.tensor(targets),
+        torch.zeros(len(targets), dtype=torch.int64),
         len(targets),
     )
 
 
 def data(*batches: Batch) -> StepData:
-    return StepData([*batches], num_tokens=13, first_row=32, num_rows=2)
+    return StepData(dict(enumerate(batches)), num_tokens=13, first_row=32, num_rows=2)
 
 
 def config(**values: object) -> TrainConfig:
@@ -63,7 +64,7 @@ def make_state(train: TrainConfig, *, dropout: float = 0.0, kind: str = "adamw")
     )
     model.init_weights(3)
     place(model, train, CPU)
-    return TrainState(model, make_optimizer(model, OptimizerConfig(kind=kind)))
+    return TrainState(model, make_optimizer(model, OptimizerConfig(kind=kind)), LossScale.of(train))
 
 
 def flat(state: TrainState) -> torch.Tensor:
@@ -131,6 +132,11 @@ def test_two_micro_steps_have_masks_of_their_own():
     assert double != single
 
 
+def test_a_step_without_any_target_is_an_error_that_names_its_rows():
+    with pytest.raises(InputError, match=r"rows 32 to 33: hide no token at all.*data.pack = true"):
+        train_step(make_state(config()), data(), config(), 0.0, StopSignals())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_before_a_weight_changes():
     state = make_state(config())
     with torch.no_grad():
@@ -153,6 +159,45 @@ def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is():
     with pytest.raises(NumericalError, match=r"loss 2\.\d+, gradient norm (inf|nan)"):
         train_step(state, data(pack(FIRST)), config(), 0.01, StopSignals())
     assert torch.equal(flat(state), before)
+
+
+def test_a_float16_overflow_skips_the_update_and_a_later_step_goes_on():
+    train = config(precision="fp16")
+    state = make_state(train)
+    state.scale.value = 1024.0
+    before = flat(state)
+    handle = state.model.final_norm.bias.register_hook(lambda grad: grad * torch.inf)
+    skipped = train_step(state, data(pack(FIRST)), train, 0.01, StopSignals())
+    assert skipped.is_skipped
+    assert torch.equal(flat(state), before)
+    handle.remove()
+    done = train_step(state, data(pack(FIRST)), train, 0.01, StopSignals())
+    assert not done.is_skipped
+    assert state.step == 2
+    assert not torch.equal(flat(state), before)
+
+
+def test_float16_takes_the_step_of_float32():
+    norms = {}
+    for precision in ("fp32", "fp16"):
+        train = config(precision=precision)
+        state = make_state(train)
+        if precision == "fp16":
+            state.scale.value = 1024.0
+        norms[precision] = train_step(state, data(pack(FIRST)), train, 0.0, StopSignals()).grad_norm
+    assert norms["fp16"] == pytest.approx(norms["fp32"], rel=1e-2)
+
+
+def test_losses_are_told_apart_by_objective_and_span_length():
+    sums = torch.zeros(2, 4 * 5)
+    sums[:, 0] = torch.tensor([6.0, 2.0])  # token objective, spans of 1: mean 3 of 2
+    sums[:, 1] = torch.tensor([4.0, 4.0])  # token objective, spans of 2-3
+    sums[:, 2 * 5 + 4] = torch.tensor([8.0, 2.0])  # document objective, 16 and more
+    assert losses_by_kind(sums) == {
+        "loss_token": pytest.approx(10 / 6),
+        "loss_document": 4.0,
+        "loss_by_span_length": {"1": 3.0, "2-3": 1.0, "16-": 4.0},
+    }
 
 
 def test_a_signal_ends_an_accumulation_before_a_weight_changes():

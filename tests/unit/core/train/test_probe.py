@@ -4,7 +4,7 @@ import torch
 
 from glmctl.core.data.batch import Batch
 from glmctl.core.model.attention import Segments
-from glmctl.core.train.probe import Probe, ProbeResult, count_whole, split_blanks
+from glmctl.core.train.probe import Probe, ProbeResult, Tally, count_whole, split_blanks
 from glmctl.recipe.schema import TrainConfig
 
 EOP = 9
@@ -29,7 +29,8 @@ class Parrot(torch.nn.Module):
 def blanks(*targets: int) -> Batch:
     count = len(targets)
     wanted, ids = torch.arange(count), torch.tensor(targets)
-    return Batch(ids, torch.zeros(2, count), Segments((count,), (1,)), wanted, ids, count)
+    places, kinds = torch.zeros(2, count), torch.zeros(count, dtype=torch.int64)
+    return Batch(ids, places, Segments((count,), (1,)), wanted, ids, kinds, count)
 
 
 def test_the_end_token_belongs_to_no_blank():
@@ -51,14 +52,23 @@ def test_a_blank_is_filled_when_all_of_its_tokens_are_right():
 
 def test_the_probe_counts_filled_blanks_and_those_of_the_most_frequent_token():
     # Blanks: (5 6) and (3); all right but the 6. The end tokens are wrong and do not count.
-    probe = Probe([blanks(5, 6, EOP, 3, EOP)], EOP, frequent=3)
-    result = probe.run(Parrot([5, 4, 0, 3, 0]), CONFIG)
-    assert result.probe_blanks == 2
-    assert result.probe_exact_match_share == 0.5
-    assert result.probe_baseline_share == 0.5
-    assert 24.9 < result.probe_nll < 25.1  # one token of probability e^-50 in two blanks
+    probe = Probe({"en": [blanks(5, 6, EOP, 3, EOP)]}, EOP, frequent=3)
+    record = probe.run(Parrot([5, 4, 0, 3, 0]), CONFIG).record()
+    assert record["probe_blanks"] == 2
+    assert record["probe_exact_match_share"] == 0.5
+    assert record["probe_baseline_share"] == 0.5
+    assert 24.9 < record["probe_nll"] < 25.1  # one token of probability e^-50 in two blanks
+
+
+def test_languages_are_told_apart_and_summed():
+    record = ProbeResult({"en": Tally(4, 1, 0, 8.0), "zh": Tally(1, 1, 1, 1.0)}).record()
+    assert record["probe_exact_match_share"] == 0.4
+    assert record["probe_exact_match_share_en"] == 0.25
+    assert record["probe_exact_match_share_zh"] == 1.0
+    assert record["probe_nll"] == 1.8
+    assert record["probe_nll_en"] == 2.0
 
 
 def test_the_progress_line_shows_both_shares():
-    line = str(ProbeResult(0.3125, 0.0406, 1.0, 64))
-    assert line == "probe 31.2 % (most frequent token 4.1 %)"
+    line = str(ProbeResult({"en": Tally(64, 20, 3, 64.0)}))
+    assert line == "probe 31.2 % (most frequent token 4.7 %)"

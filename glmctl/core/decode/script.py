@@ -1,0 +1,54 @@
+"""Whether a text is written in letters that the vocabulary of a model has."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from glmctl.core.decode.infill import around_blanks
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.coverage import script_of
+
+# Letters of a script after which it is no longer looked at.
+ENOUGH = 200
+
+
+class ScriptWatch:
+    """Finds scripts that are mostly unknown; each is named once."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.num_letters: Counter[str] = Counter()
+
+    def warning(self, text: str) -> str | None:
+        """What to tell about the main script of a text, when most of its letters are unknown.
+
+        A letter is unknown when its token is the unknown one, or when it takes several tokens, as
+        those that a vocabulary can only spell in bytes do.
+        """
+        words = "".join(around_blanks(text, self.tokenizer.special))
+        scripts = Counter(script for letter in words if (script := script_of(letter)).istitle())
+        if not scripts:
+            return None
+        (script, _), *_ = scripts.most_common(1)
+        if self.num_letters[script] >= ENOUGH:
+            return None
+        num_tokens: Counter[int] = Counter()  # of each character
+        unknown: set[int] = set()
+        specials = {*self.tokenizer.special.strings.values()}
+        for piece in self.tokenizer.pieces(text):
+            covered = range(piece.start, piece.stop)
+            if piece.id == self.tokenizer.special.unk:
+                unknown.update(covered)
+            elif piece.id not in specials:
+                num_tokens.update(covered)
+        unknown.update(place for place, count in num_tokens.items() if count > 1)
+        letters = [place for place in {*num_tokens, *unknown} if script_of(text[place]) == script]
+        self.num_letters[script] += len(letters)
+        num_unknown = len(unknown.intersection(letters))
+        if 2 * num_unknown <= len(letters):
+            return None
+        self.num_letters[script] = ENOUGH
+        return (
+            f"{num_unknown:,} of {len(letters):,} letters are {script} and not in the model's "
+            "vocabulary, so it can hardly read them; use a model for this language"
+        )

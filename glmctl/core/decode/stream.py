@@ -1,0 +1,63 @@
+"""The fill of one text as it comes, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from glmctl.core.decode.infill import (
+    Prompt,
+    advance,
+    around_blanks,
+    words_after,
+)
+from glmctl.core.decode.search import Row
+from glmctl.core.model.glm import GLM
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.recipe.schema import DecodeConfig
+
+# Stands for bytes that are no character yet; the next token may complete it.
+INCOMPLETE = "\ufffd"
+
+
+@dataclass(frozen=True)
+class StreamedToken:
+    """A token as it was chosen, the end of a blank included."""
+
+    blank: int
+    """Number of the blank, from 1."""
+    token_id: int
+    text: str
+    """What the text grows by; all of these together are the filled text."""
+    log_prob: float
+
+
+def stream_fills(
+    model: GLM, prompt: Prompt, row: Row, tokenizer: Tokenizer, config: DecodeConfig
+) -> Iterator[StreamedToken]:
+    """Fill the blanks of one prompt.
+
+    Args:
+        model: in evaluation mode.
+        prompt: the text.
+        row: the same at the start of its first blank; holds the fills in the end.
+        tokenizer: of the model.
+        config: with one beam; the best of several is known only when all are done.
+
+    Yields:
+        Each token as it is chosen.
+    """
+    parts = around_blanks(prompt.text, tokenizer.special)
+    before, shown = parts[0], 0
+    special, size = tokenizer.special, tokenizer.size
+    for ((candidate, *_),) in advance(model, [prompt], [row], special, size, config):
+        is_closed = not row.beams[0].ids
+        blank = len(row.fills) if is_closed else len(row.fills) + 1
+        ids = row.fills[-1].ids if is_closed else row.beams[0].ids
+        text = before + words_after(before, ids, tokenizer)
+        if is_closed:
+            text = before = text + parts[blank]
+        else:
+            text = text.rstrip(INCOMPLETE)
+        grown, shown = text[shown:], max(shown, len(text))
+        yield StreamedToken(blank, candidate.token, grown, candidate.log_prob)

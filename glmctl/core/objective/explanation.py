@@ -1,0 +1,119 @@
+"""An example token by token, for a reader who wants to see positions and attention.
+
+A long example is shown around its blanks: the tokens nearest to one, and to both ends of what
+stood in it. Shapes: S tokens of the example, K tokens that are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmctl.core.objective.draws import BoolArray
+from glmctl.core.objective.readable import Part, Reader
+
+TOKENS_PER_BLANK = 10
+"""Of a long example so many blanks are shown that each can have these tokens around it."""
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One token that is fed, as it is shown."""
+
+    index: int
+    """Place in the whole example."""
+    num_skipped: int
+    """Tokens before it that are not shown."""
+    reads: str
+    predicts: str | None
+    """None: it carries no loss."""
+    place: int
+    """First row of the positions: place in Part A."""
+    place_in_span: int
+    """Second row of the positions."""
+    is_part_b: bool
+    is_blank: bool
+    sees: tuple[bool, ...]
+    """Of each token that is shown, [K]."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An example to be drawn."""
+
+    line: int
+    objective: str
+    num_tokens: int
+    part_a: Part
+    part_b: Part
+    tokens: tuple[TokenView, ...]
+
+
+def lay_out_explanation(
+    record: Mapping[str, Any], reader: Reader, mask: BoolArray, limit: int
+) -> Explanation:
+    """Choose the tokens to show and name them.
+
+    Args:
+        record: the example.
+        reader: of its tokenizer.
+        mask: who sees whom, [S, S].
+        limit: the most tokens, and gaps between them, that are shown.
+    """
+    blanks = {place: name for name, place in reader.blanks(record).values()}
+    shown = choose_tokens(record, [*blanks], limit)
+    ends = [-1, *shown]
+    places, places_in_span = record["position_ids"]
+    part_a, part_b = reader.describe(record)
+    return Explanation(
+        line=record["line"],
+        objective=record["objective"],
+        num_tokens=len(record["input_ids"]),
+        part_a=part_a,
+        part_b=part_b,
+        tokens=tuple(
+            TokenView(
+                index=index,
+                num_skipped=index - before - 1,
+                reads=blanks.get(index) or reader.token(record["input_ids"][index]),
+                predicts=(
+                    reader.token(record["target_ids"][index])
+                    if record["loss_mask"][index]
+                    else None
+                ),
+                place=places[index],
+                place_in_span=places_in_span[index],
+                is_part_b=index >= record["part_a_length"],
+                is_blank=index in blanks,
+                sees=tuple(mask[index, shown].tolist()),
+            )
+            for before, index in zip(ends, shown, strict=False)
+        ),
+    )
+
+
+def choose_tokens(record: Mapping[str, Any], masks: list[int], limit: int) -> list[int]:
+    """The tokens to show, ascending: all of a short example."""
+    length, part_a_length = len(record["input_ids"]), record["part_a_length"]
+    if length <= limit:
+        return [*range(length)]
+    spans = record["spans"]
+    mask_of = dict(zip(sorted(start for start, _ in spans), masks, strict=True))
+    anchors = [0, part_a_length - 1]
+    start_of_part_b = part_a_length
+    for start, stop in spans[: max(1, limit // TOKENS_PER_BLANK)]:
+        anchors.append(mask_of[start])
+        if part_a_length < length:
+            anchors += [start_of_part_b, min(start_of_part_b + stop - start, length - 1)]
+            start_of_part_b += stop - start + 1
+    near = np.abs(np.arange(length)[:, None] - np.array(anchors)).min(axis=1)
+    order = np.argsort(near, kind="stable")
+    for count in range(limit, 0, -1):
+        shown = np.sort(order[:count])
+        if count + (np.diff(shown, prepend=-1) > 1).sum() <= limit:
+            break
+    found: list[int] = shown.tolist()
+    return found

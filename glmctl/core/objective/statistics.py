@@ -1,0 +1,264 @@
+"""What became of the spans of many examples, and whether their lengths follow the law.
+
+Spans are drawn until they hold a share of the text, so their number is a stopping time: of all
+spans together, those of length k still have the share of k in the law (Wald), and the sum of
+squares below is a chi-square. Only a span that finds no room is cut; lines so short that this can
+happen are left out of the test, whatever was drawn for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import erfc, exp, factorial, lgamma, log, sqrt
+
+import numpy as np
+
+from glmctl.core.objective.blank_infilling import MLM, OBJECTIVES, TOKEN, Examples
+from glmctl.core.objective.corruption import Corruption
+from glmctl.core.objective.draws import BoolArray, IntArray
+
+FEWEST_EXPECTED = 5
+"""Of a cell of the chi-square; lengths that are expected less often share a cell."""
+NEVER = 1e-9
+"""A chance that is taken for none."""
+MOST_FACTORS = 20
+"""So many spans are never in text order by chance."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Lengths in tokens."""
+
+    shortest: int
+    mean: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class SpanOrder:
+    """How Part B orders the spans; compare each share with the one that a shuffle gives."""
+
+    num_lines_of_several_spans: int
+    lines_in_text_order_share: float
+    lines_in_text_order_if_shuffled_share: float
+    neighbours_in_text_order_share: float
+    """Half of them, if shuffled."""
+
+
+@dataclass(frozen=True)
+class ObjectiveStatistics:
+    """The examples of one objective."""
+
+    num_lines: int
+    num_source_tokens: int
+    """[CLS] and the end token included, as for mask_ratio."""
+    masked_share: float
+    num_spans: int
+    mean_span_length: float
+    part_a: Spread
+    part_b: Spread
+    order: SpanOrder | None
+    span_lengths: dict[int, int]
+    """Number of spans by their length."""
+    law_share: list[float] | None
+    """Of the lengths 1, 2, ...; None for sentences and long spans."""
+
+
+@dataclass(frozen=True)
+class ChiSquare:
+    """Pearson's test of span lengths."""
+
+    num_spans: int
+    chi_square: float
+    degrees_of_freedom: int
+    p_value: float
+    """Chance of lengths at least as far from the law as these."""
+
+
+@dataclass(frozen=True)
+class SpanStatistics:
+    """The examples of a stream of texts."""
+
+    num_lines: int
+    num_failed_lines: int
+    span_length_unit: str
+    objectives: dict[str, ObjectiveStatistics]
+    law: str
+    """What is tested, or why nothing is."""
+    test: ChiSquare | None
+
+
+@dataclass
+class Tally:
+    """Sums over the examples of one objective; their size does not grow with the stream."""
+
+    num_lines: int = 0
+    source_tokens: int = 0
+    hidden_tokens: int = 0
+    span_lengths: Counter[int] = field(default_factory=Counter)
+    part_a: list[int] = field(default_factory=list)  # shortest, longest, sum
+    part_b: list[int] = field(default_factory=list)
+    several: int = 0
+    in_order: int = 0
+    by_chance: float = 0.0
+    neighbours: int = 0
+    neighbours_in_order: int = 0
+
+    def result(self, law_share: list[float] | None) -> ObjectiveStatistics:
+        num_spans = self.span_lengths.total()
+        total = sum(length * count for length, count in self.span_lengths.items())
+        order = SpanOrder(
+            self.several,
+            self.in_order / max(self.several, 1),
+            self.by_chance / max(self.several, 1),
+            self.neighbours_in_order / max(self.neighbours, 1),
+        )
+        return ObjectiveStatistics(
+            num_lines=self.num_lines,
+            num_source_tokens=self.source_tokens,
+            masked_share=self.hidden_tokens / self.source_tokens,
+            num_spans=num_spans,
+            mean_span_length=total / max(num_spans, 1),
+            part_a=spread(self.part_a, self.num_lines),
+            part_b=spread(self.part_b, self.num_lines),
+            order=order if self.several else None,
+            span_lengths=dict(sorted(self.span_lengths.items())),
+            law_share=law_share,
+        )
+
+
+class SpanCounter:
+    """Counts what a corruption does."""
+
+    def __init__(self, corruption: Corruption) -> None:
+        self.corruption = corruption
+        self.law = corruption.law
+        self.tallies: dict[int, Tally] = {}
+        self.tested: Counter[int] = Counter()
+        self.num_failed = 0
+
+    def add(self, tokens: IntArray, lengths: IntArray, examples: Examples) -> None:
+        """Count the examples of some samples.
+
+        Args:
+            tokens: the samples, one after another, [L].
+            lengths: tokens of each sample, [n].
+            examples: one of each sample, in their order.
+        """
+        sizes, units = self.corruption.measure(tokens, lengths, examples.spans)
+        objective = examples.objective[examples.spans[:, 0]]  # [S]
+        for number in np.unique(examples.objective).tolist():
+            tally = self.tallies.setdefault(number, Tally())
+            rows, here = examples.objective == number, objective == number
+            tally.num_lines += int(rows.sum())
+            tally.source_tokens += int(lengths[rows].sum())
+            spans = examples.spans[here]
+            tally.hidden_tokens += int((spans[:, 2] - spans[:, 1]).sum())
+            tally.span_lengths.update(sizes[here].tolist())
+            part_a = examples.part_a_lengths[rows]
+            tally.part_a = merge(tally.part_a, part_a)
+            tally.part_b = merge(tally.part_b, examples.lengths[rows] - part_a)
+            count_order(tally, spans)
+        is_drawn = (objective == TOKEN) | (objective == MLM)
+        has_room = self.never_cuts(units)[examples.spans[:, 0]]
+        self.tested.update(sizes[is_drawn & has_room].tolist())
+
+    def never_cuts(self, units: IntArray) -> BoolArray:
+        """Whether a sample of this length has room for all that may be drawn, [n]."""
+        goal = np.maximum((self.corruption.config.mask_ratio * units).astype(np.int64), 1)
+        longest = 1 + int(np.searchsorted(self.law.cumulative, 1 - NEVER))
+        spans_and_gaps = goal - 1 + longest + np.minimum(goal, self.law.likely_draws(goal))
+        fits: BoolArray = spans_and_gaps <= units - 1
+        return fits
+
+    def result(self) -> SpanStatistics:
+        """All that was counted."""
+        config = self.corruption.config
+        unit = "words" if config.whole_words else "tokens"
+        shares = (self.law.weights / self.law.weights.sum()).tolist()
+        law = (
+            f"Poisson({config.mean_span_length:g}) on 1 to {config.max_span_length} {unit}, "
+            "for the short spans of lines with room for all of them"
+        )
+        test = chi_square(self.tested, shares)
+        if config.token_weight + config.single_span_weight == 0:
+            law = "not tested: a sentence or a long span is as long as its text makes it"
+        elif not self.tested:
+            law = "not tested: every line is too short to hold all that may be drawn uncut"
+        elif test is None:
+            law = "not tested: too few spans, or one length for all"
+        return SpanStatistics(
+            num_lines=sum(tally.num_lines for tally in self.tallies.values()) + self.num_failed,
+            num_failed_lines=self.num_failed,
+            span_length_unit=unit,
+            objectives={
+                OBJECTIVES[number]: tally.result(shares if number in (TOKEN, MLM) else None)
+                for number, tally in sorted(self.tallies.items())
+            },
+            law=law,
+            test=test,
+        )
+
+
+def merge(sums: Sequence[int], values: IntArray) -> list[int]:
+    """Shortest, longest and sum, with more values."""
+    new = [int(values.min()), int(values.max()), int(values.sum())]
+    if not sums:
+        return new
+    return [min(sums[0], new[0]), max(sums[1], new[1]), sums[2] + new[2]]
+
+
+def spread(sums: Sequence[int], count: int) -> Spread:
+    shortest, longest, total = sums
+    return Spread(shortest, total / count, longest)
+
+
+def count_order(tally: Tally, spans: IntArray) -> None:
+    """Count neighbours in Part B, and lines, that stand as in the text."""
+    sample, start, _ = spans.T
+    is_next = sample[1:] == sample[:-1]
+    ascends = (np.diff(start) > 0)[is_next]
+    tally.neighbours += len(ascends)
+    tally.neighbours_in_order += int(ascends.sum())
+    _, row, num_spans = np.unique(sample, return_inverse=True, return_counts=True)
+    num_ascents = np.bincount(row[1:][is_next], ascends, len(num_spans))
+    several = num_spans > 1
+    tally.several += int(several.sum())
+    tally.in_order += int((num_ascents == num_spans - 1)[several].sum())
+    tally.by_chance += sum(
+        1 / factorial(count) for count in num_spans[several].tolist() if count < MOST_FACTORS
+    )
+
+
+def chi_square(observed: Counter[int], shares: Sequence[float]) -> ChiSquare | None:
+    """Compare counts of the lengths 1, 2, ... with their shares; None: there are too few."""
+    num_spans = observed.total()
+    cells: list[tuple[float, float]] = []
+    seen = expected = 0.0
+    for length, share in enumerate(shares, 1):
+        seen, expected = seen + observed[length], expected + num_spans * share
+        if expected >= FEWEST_EXPECTED:
+            cells.append((seen, expected))
+            seen = expected = 0.0
+    if len(cells) < 2:
+        return None
+    last_seen, last_expected = cells[-1]
+    cells[-1] = (last_seen + seen, last_expected + expected)
+    distance = sum((seen - expected) ** 2 / expected for seen, expected in cells)
+    return ChiSquare(num_spans, distance, len(cells) - 1, upper_tail(distance, len(cells) - 1))
+
+
+def upper_tail(chi_square: float, degrees_of_freedom: int) -> float:
+    """Chance of a chi-square of at least this size; for whole degrees of freedom the sum is exact.
+
+    It is the regularised gamma function Q(degrees / 2, chi_square / 2).
+    """
+    half = chi_square / 2
+    if half == 0:
+        return 1.0
+    is_odd = degrees_of_freedom % 2
+    powers = [is_odd / 2 + term for term in range(degrees_of_freedom // 2)]
+    terms = [exp(power * log(half) - half - lgamma(power + 1)) for power in powers]
+    return sum(terms) + (erfc(sqrt(half)) if is_odd else 0.0)

@@ -1,0 +1,63 @@
+"""How fast a step was against what the machine can do."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable
+from itertools import groupby
+
+import torch
+
+from glmctl.core.data.batch import Batch
+from glmctl.core.train.precision import arithmetic
+from glmctl.recipe.plan import Sample, forward_flops
+from glmctl.recipe.schema import ModelConfig, TrainConfig
+
+PEAK_SIZES = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
+PEAK_ROUNDS = 5
+
+
+def measured_peak(config: TrainConfig, device: torch.device) -> float:
+    """Operations a second of a large matrix product in the precision of the run."""
+    size = PEAK_SIZES[device.type]
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(PEAK_ROUNDS + 1):  # the first one warms up
+        wait_for(device)
+        started_at = time.perf_counter()
+        with torch.no_grad(), arithmetic(config, device):
+            a @ b
+        wait_for(device)
+        best = min(best, time.perf_counter() - started_at)
+    return 2 * size**3 / best
+
+
+def needed_flops(config: ModelConfig, batches: Iterable[Batch]) -> float:
+    """Operations of forward and backward that somebody needs, as the plan counts them."""
+    return 3 * sum(
+        count * forward_flops(config, Sample(1.0, a, length - a, 0.0, wanted))
+        for batch in batches
+        for (length, a), count, wanted in shapes_of(batch)
+    )
+
+
+def shapes_of(batch: Batch) -> Iterable[tuple[tuple[int, int], int, float]]:
+    """Length and Part A of the samples, how many have them, and their rows with a loss."""
+    num_in_a = batch.num_targets / len(batch.segments.lengths)  # masked LM has no Part B
+    pairs = zip(batch.segments.lengths, batch.segments.part_a_lengths, strict=True)
+    for (length, a), group in groupby(pairs):
+        yield (length, a), len(list(group)), length - a or num_in_a
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes held so far: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

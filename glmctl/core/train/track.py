@@ -1,0 +1,129 @@
+"""The records of a run, sent on to TensorBoard and to Weights & Biases.
+
+Steps that a resumed run does again are shown once: TensorBoard hides what was written after the
+checkpoint, and wandb, which goes on with the run of the same id, keeps the first value of a step
+(the second is the same).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from glmctl.core.train.metrics import numbers_of
+from glmctl.errors import MachineError
+from glmctl.recipe.schema import Recipe, TrackConfig, WandbConfig
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+OPTIMIZER_KEYS = ("lr", "grad_norm", "loss_scale", "is_skipped")
+
+
+class Tracker:
+    """Takes the records of the loop; without a writer and a wandb run it does nothing."""
+
+    def __init__(self, writer: SummaryWriter | None = None, run: Any = None) -> None:
+        self.writer = writer
+        self.run = run
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Send the numbers of a record on, under the names of `metrics.jsonl`, in groups."""
+        scalars = {f"{group_of(key)}/{key}": value for key, value in numbers_of(record)}
+        if self.writer is not None:
+            for name, value in scalars.items():
+                self.writer.add_scalar(name, value, record["step"])
+        if self.run is not None:
+            self.run.log(scalars, step=record["step"])
+
+    def flush(self) -> None:
+        """Write down what is buffered: a checkpoint must not know more steps than the files."""
+        if self.writer is not None:
+            self.writer.flush()
+
+
+@contextmanager
+def tracking(recipe: Recipe, root: Path, step: int) -> Iterator[Tracker]:
+    """Give the tracker that `[track]` asks for, and close it at the end.
+
+    Args:
+        recipe: becomes the configuration of the wandb run.
+        root: the run folder.
+        step: steps that are done.
+
+    Raises:
+        MachineError: wandb does not answer or knows no user.
+    """
+    tracker = Tracker()
+    if recipe.track.tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        tracker.writer = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
+    if recipe.track.wandb is not None:
+        tracker.run = begin_wandb(recipe.track.wandb, recipe, root)
+    has_failed = True
+    try:
+        yield tracker
+        has_failed = False
+    finally:
+        if tracker.writer is not None:
+            tracker.writer.close()
+        if tracker.run is not None:
+            tracker.run.finish(exit_code=int(has_failed))
+
+
+def begin_wandb(config: WandbConfig, recipe: Recipe, root: Path) -> Any:
+    """Begin the wandb run of a run folder, or go on with it."""
+    import wandb
+
+    is_offline = os.environ.get("GLMCTL_OFFLINE", "").lower() not in ("", "0", "false")
+    id_file = root / "wandb" / "run-id"
+    if not id_file.exists():
+        id_file.parent.mkdir(exist_ok=True)
+        id_file.write_text(uuid4().hex, encoding="ascii")
+    try:
+        return wandb.init(
+            project=config.project,
+            entity=config.entity,
+            mode="offline" if is_offline else config.mode,
+            id=id_file.read_text(encoding="ascii"),
+            resume="allow",
+            name=root.name,
+            dir=str(root),
+            config=recipe.model_dump(mode="json", by_alias=True),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.Error as error:
+        raise MachineError(
+            "track.wandb",
+            f"could not begin: {error}; run `wandb login`, or set track.wandb.mode = 'offline' "
+            "and send the run later with `wandb sync`",
+        ) from error
+
+
+def require_packages(config: TrackConfig) -> None:
+    """Look for the packages before anything is built.
+
+    Raises:
+        MachineError: one that the recipe asks for is not installed.
+    """
+    problems = []
+    if config.tensorboard and find_spec("tensorboard") is None:
+        problems.append("tensorboard: is not installed; pip install 'glmctl[track]'")
+    if config.wandb is not None and find_spec("wandb") is None:
+        problems.append("wandb: is not installed; pip install wandb, or leave track.wandb out")
+    if problems:
+        raise MachineError("track", *problems)
+
+
+def group_of(key: str) -> str:
+    """What a number tells about: the optimizer, the loss, the probe, or the speed."""
+    if key in OPTIMIZER_KEYS:
+        return "optimizer"
+    prefix = key.partition("_")[0]
+    return prefix if prefix in ("loss", "probe") else "speed"
