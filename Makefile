@@ -49,6 +49,7 @@ ORIGINAL ?=
 bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a THUDM/GLM checkout
 	python tests/bench/startup.py
 	python tests/bench/corruption.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/stream.py
 	python tests/bench/training.py $(if $(ORIGINAL),--original $(ORIGINAL))
 	python tests/bench/loader.py
 	python tests/bench/decode.py $(if $(ORIGINAL),--original $(ORIGINAL))

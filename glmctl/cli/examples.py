@@ -124,7 +124,7 @@ def page(file: Path) -> Iterator[Callable[[Explanation], None]]:
     yield lambda example: drawn.append(draw_html(example))
     template = string.Template(PAGE.read_text(encoding="utf-8"))
     file.write_text(template.substitute(examples="\n".join(drawn)), encoding="utf-8")
-    render.note(f"{file}: {len(drawn)} examples")
+    render.note(f"{file}: {len(drawn)} example{'' if len(drawn) == 1 else 's'}")
 
 
 def first_records(batches: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:

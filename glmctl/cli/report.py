@@ -9,7 +9,7 @@ from typer import Argument, Option
 from glmctl.cli import options, render
 
 Runs = Annotated[list[Path], Argument(metavar="RUN...", help="Run folders, also of running runs.")]
-Out = Annotated[Path, Option("--out", metavar="FILE", help="The page; report.html unless given.")]
+Out = Annotated[Path, Option("--out", metavar="FILE", help="The page, one HTML file.")]
 
 
 def report(runs: Runs, out: Out = Path("report.html"), as_json: options.Json = False) -> None:

@@ -394,7 +394,9 @@ def read(line: bytes, *, is_json: bool) -> Line:
     seed = labels.get("seed", 0)
     if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
         del labels["seed"]
-        problem = f"has the seed {json.dumps(seed)}; a seed is a whole number, 0 or more"
+        problem = (
+            f"has the seed {json.dumps(seed)}; a seed is a whole number from 0 to {LARGEST_SEED}"
+        )
         return Line(InputError("line", problem), labels)
     return Line(text, labels)
 

@@ -166,7 +166,7 @@ def describe_gpu(
     parts += [f"{'flash' if is_recent and has_flash else 'no flash'} attention"]
     if is_recent:
         return Check(f"GPU {number}", "ok", ", ".join(parts))
-    remedy = "set train.precision to fp32; bf16 is slow on it"
+    remedy = "set train.precision to fp16 or fp32; bf16 is slow on it"
     return Check(f"GPU {number}", "note", ", ".join(parts), remedy)
 
 

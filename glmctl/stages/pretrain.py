@@ -37,6 +37,7 @@ from glmctl.core.train.probe import Probe, make_probe
 from glmctl.core.train.run import RunFolder, describe_run
 from glmctl.core.train.schedule import learning_rate
 from glmctl.core.train.state import TrainState
+from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
@@ -80,6 +81,7 @@ def run(
         progress: told after every step.
         note: takes the lines that a reader may want to see.
     """
+    require_packages(recipe.track)
     chosen = choose_device(device)
     refuse_split_models(recipe)
     refuse_missing_devices(recipe, chosen, is_asked=device is not None)
@@ -232,9 +234,14 @@ def train(
         note,
     )
     resume(state, outputs)
+    if known and replicas.is_first:
+        manifest["restarts"] = [*known.get("restarts", []), state.step]
+        folder.write_manifest(manifest)
     rate_at = partial(rate_of_update, recipe)
     try:
-        fit(state, data, probe, recipe.train, rate_at, outputs)
+        with tracking(recipe, folder.root, state.step, is_first=replicas.is_first) as tracker:
+            tracked = replace(outputs, tracker=tracker)
+            fit(state, data, probe, recipe.train, rate_at, tracked)
     except torch.OutOfMemoryError as error:
         raise MachineError(
             "train.micro_batch_size",

@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import re
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -318,6 +321,10 @@ def test_a_damaged_file_is_named(verb, content, glmctl: Run, tmp_path: Path):
         (["--recipe", "glm-bas"], 2, "did you mean glm-base"),
         (["--set", "train.seed=1"], 2, "--set changes a recipe; add --recipe RECIPE"),
         (["--undo", "--seed", "1"], 2, "--undo draws nothing; leave out --seed"),
+        (["--undo", "--objective", "mlm", "--whole-words"], 2, "--objective and --whole-words"),
+        (["--undo", "--stats"], 2, "--stats and --undo exclude each other; choose one"),
+        (["--explain", "--json"], 2, "--explain is for a reader; leave out --json"),
+        (["--html", "a.html", "--json"], 2, "--html is for a reader; leave out --json"),
         (["--objective", "word"], 2, "'token', 'sentence', 'document', 'mix', 'mlm'"),
         (["--seed", "-1"], 2, "--seed"),
     ],
@@ -327,3 +334,222 @@ def test_what_cannot_be_done_is_said(args, code, message, glmctl: Run):
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_text_has_an_id_and_a_seed_of_its_own(glmctl: Run):
+    """Line 2 draws from its seed wherever it stands; line 1 from its place."""
+    plain = {"text": SENTENCE.rstrip()}
+    lines = [{"id": "a7", **plain}, {**plain, "seed": 5, "id": [1]}, plain]
+    done = glmctl("corrupt", "--jsonl", "--json", stdin="\n".join(map(json.dumps, lines)))
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert (first["id"], second["id"], second["seed"]) == ("a7", [1], 5)
+    assert "id" not in third
+    alone = glmctl("corrupt", "--jsonl", "--json", "--seed", "9", stdin=json.dumps(lines[1]))
+    assert json.loads(alone.stdout) == {**second, "line": 1}
+    text = glmctl("corrupt", "--json", stdin=SENTENCE * 3).stdout.splitlines()
+    assert json.loads(text[0]) == {key: first[key] for key in first if key != "id"}
+    assert json.loads(text[1])["spans"] != second["spans"]
+    restored = glmctl("corrupt", "--undo", "--json", stdin=done.stdout).stdout.splitlines()
+    found = [json.loads(line) for line in restored]
+    assert [(r.get("id"), r.get("seed"), r["text"]) for r in found] == [
+        (line.get("id"), line.get("seed"), line["text"]) for line in lines
+    ]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, "5", 1.5, True])
+def test_a_seed_that_is_none_is_an_error_of_its_line(seed, glmctl: Run):
+    line = json.dumps({"id": 3, "seed": seed, "text": "The oven is hot."})
+    done = glmctl("corrupt", "--jsonl", "--json", stdin=line)
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["id"]) == (1, 3)
+    assert record["error"] == (
+        f"has the seed {json.dumps(seed)}; a seed is a whole number from 0 to {2**63 - 1}"
+    )
+
+
+@pytest.mark.parametrize("objective", ["token", "mix", "mlm"])
+def test_whole_words_come_back_and_are_never_cut(objective, glmctl: Run, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    args = ("--objective", objective, "--whole-words", tmp_path / "a.txt")
+    made = raw("--json", *args, stdin=b"")
+    assert raw("--undo", stdin=made.stdout).stdout == (tmp_path / "a.txt").read_bytes()
+    for seed in range(8):
+        shown = raw("--seed", str(seed), *args, stdin=b"").stdout.decode()
+        assert "\ufffd" not in shown
+        assert "<0x" not in shown
+
+
+def test_a_recipe_can_ask_for_whole_words(glmctl: Run):
+    args = ("corrupt", "--recipe", "smoke/tiny", "--json")
+    by_flag = glmctl(*args, "--whole-words", stdin=SENTENCE)
+    by_key = glmctl(*args, "--set", "objective.whole_words=true", stdin=SENTENCE)
+    assert by_flag.returncode == 0
+    assert by_flag.stdout == by_key.stdout
+    assert by_flag.stdout != glmctl(*args, stdin=SENTENCE).stdout
+
+
+def test_whole_words_are_not_drawn_by_the_released_sampler(glmctl: Run):
+    args = ("corrupt", "--recipe", "smoke/tiny", "--set", "objective.draw_mode='batch'")
+    problem = "whole_words: true, but draw_mode 'batch' draws tokens as released; use 'sample'"
+    for more in (["--whole-words"], ["--set", "objective.whole_words=true"]):
+        done = glmctl(*args, *more, stdin=SENTENCE)
+        assert done.returncode == 2
+        assert problem in done.stderr
+
+
+def test_bytes_of_a_cut_character_are_shown_as_bytes(glmctl: Run):
+    shown = "".join(
+        glmctl("corrupt", "--seed", str(seed), stdin="\U0001f600" * 9).stdout for seed in range(4)
+    )
+    assert "<0xF0>" in shown
+    assert "\ufffd" not in shown
+
+
+def test_explain_draws_positions_and_attention(glmctl: Run):
+    """Part A sees Part A; the token after sop sees Part A, sop and itself."""
+    done = glmctl("corrupt", "--explain", "--whole-words", stdin="The oven is hot.\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    record = json.loads(
+        glmctl("corrupt", "--json", "--whole-words", stdin="The oven is hot.\n").stdout
+    )
+    num_a, num_all = record["part_a_length"], len(record["input_ids"])
+    assert lines[0] == f"line 1, token objective: 1 span, {num_all} tokens"
+    assert [line[:3] for line in lines[1:3]] == ["A: ", "B: "]
+    assert lines[3].split() == ["#", "reads", "predicts", "place", "in", "span", "A", "B"]
+    drawn = [line for line in lines[4:] if line]
+    assert len(drawn) == num_all
+    seen, unseen = "\u25a0", "\u00b7"
+    for index, line in enumerate(drawn):
+        is_part_b = index >= num_a
+        words = line.split()
+        visible = index - num_a + 1 if is_part_b else 0
+        assert words[-2] == seen * num_a
+        assert words[-1] == seen * visible + unseen * (num_all - num_a - visible)
+        assert [int(word) for word in words[-4:-2]] == [
+            row[index] for row in record["position_ids"]
+        ]
+        assert int(words[0]) == index
+    assert drawn[num_a].split()[1] == "sop"
+    assert drawn[-1].split()[-5] == "eop"
+
+
+def test_explain_draws_a_long_line_around_its_blanks_and_refuses_a_longer_one(glmctl: Run):
+    long, longer = SENTENCE.rstrip() * 20, SENTENCE.rstrip() * 500
+    done = glmctl("corrupt", "--explain", stdin=f"{long}\n{longer}\n{SENTENCE}")
+    assert done.returncode == 1
+    assert "of them shown\n" in done.stdout
+    assert " more\n" in done.stdout
+    assert "line 3, token objective" in done.stdout
+    assert re.fullmatch(
+        r"error: line 2: gives [\d,]+ tokens, too many to draw; cut it to 4,096 or less "
+        r"\(cut -c 1-2000\), or leave out --explain\n",
+        done.stderr,
+    )
+
+
+class PageReader(HTMLParser):
+    """Counts what a browser would build, and what it would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.cells: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        given = dict(attrs)
+        self.links += [name for name in ("src", "href") if name in given]
+        if tag == "td":
+            self.cells[(given["class"] or "").split()[0]] += 1
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_html_is_one_page_without_network_and_text_is_text(glmctl: Run, tmp_path: Path):
+    text = 'A <script>alert(1)</script> & "quoted" $5 line of the oven.\n'
+    done = glmctl("corrupt", "--html", "a.html", stdin=text + SENTENCE)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "a.html: 2 examples\n"
+    page = PageReader((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert (page.tags["section"], page.tags["script"], page.links) == (2, 0, [])
+    shown = "".join(page.words)
+    assert "prefers-color-scheme: dark" in shown
+    assert "url(" not in shown
+    for record in map(json.loads, glmctl("corrupt", "--json", stdin=text).stdout.splitlines()):
+        num_a = record["part_a_length"]
+        assert page.tags["table"] == 4
+        num_b = len(record["input_ids"]) - num_a
+        first = PageReader((tmp_path / "a.html").read_text(encoding="utf-8").split("</section>")[0])
+        assert first.cells["on"] == (num_a + num_b) * num_a + num_b * (num_b + 1) // 2
+        assert first.cells["off"] == num_a * num_b + num_b * (num_b - 1) // 2
+
+
+def test_a_page_holds_fifty_lines_and_reads_no_more(tmp_path: Path):
+    script = f"yes 'The oven is hot.' | '{COMMAND}' corrupt --html '{tmp_path}/a.html'"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").count("<section>") == 50
+
+
+def test_stats_of_a_stream_agree_with_its_lines_and_with_the_law(glmctl: Run):
+    text = "".join(f"{SENTENCE.rstrip() * 12} {n}\n" for n in range(80))
+    found = json.loads(glmctl("corrupt", "--stats", "--json", stdin=text).stdout)
+    lines = glmctl("corrupt", "--json", stdin=text).stdout.splitlines()
+    records = [json.loads(line) for line in lines]
+    lengths = Counter(b - a for record in records for a, b in record["spans"])
+    token = found["objectives"]["token"]
+    assert (found["schema"], found["num_lines"]) == ("glmctl.SpanStatistics/1", 80)
+    assert token["span_lengths"] == {str(k): lengths[k] for k in sorted(lengths)}
+    assert token["part_a"]["longest"] == max(record["part_a_length"] for record in records)
+    sources = sum(len(r["input_ids"]) - 2 * len(r["spans"]) for r in records)
+    hidden = sum(k * n for k, n in lengths.items())
+    assert token["masked_share"] == pytest.approx(hidden / sources)
+    assert found["test"]["p_value"] > 1e-4
+    assert found["law"].startswith("Poisson(3) on 1 to 39 tokens")
+
+
+def test_stats_are_readable_and_count_what_failed(glmctl: Run):
+    done = glmctl("corrupt", "--stats", stdin=f"{SENTENCE.rstrip() * 9}\n\n" * 60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: line 2: is empty; there is nothing to hide"
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["token", "objective"] in rows
+    assert ["tokens", "spans", "%", "law", "%"] in rows
+    assert next(row[:1] + row[3:4] for row in rows if row[:1] == ["2"]) == ["2", "23.6"]
+    assert ["failed", "lines", "60"] in rows
+    assert any(row[:2] == ["p", "value"] for row in rows)
+
+
+def test_stats_say_what_has_no_law(glmctl: Run):
+    done = glmctl("corrupt", "--stats", "--objective", "document", stdin=SENTENCE * 50)
+    assert done.returncode == 0
+    assert "law %" not in done.stdout
+    assert "not tested: a sentence or a long span is as long as its text makes it" in done.stdout
+
+
+@pytest.mark.parametrize("mode", [[], ["--json"], ["--stats"], ["--explain"]])
+def test_control_c_ends_it_with_130(mode):
+    with subprocess.Popen(
+        [COMMAND, "corrupt", *mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(SENTENCE.encode())
+        process.stdin.write(b"\n")  # an error, which shows that the command is at work
+        process.stdin.flush()
+        first = process.stdout if "--json" in mode else process.stderr
+        assert first.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read().endswith(b"error: interrupted\n")

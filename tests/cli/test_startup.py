@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "guide", "doctor"]
+VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "report", "guide", "doctor"]
 
 
 def test_help_never_loads_torch():

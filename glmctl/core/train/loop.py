@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +23,7 @@ from glmctl.core.train.precision import arithmetic
 from glmctl.core.train.probe import Probe
 from glmctl.core.train.speed import measured_peak, needed_flops, peak_memory
 from glmctl.core.train.state import TrainState
+from glmctl.core.train.track import Tracker
 from glmctl.errors import InputError, InterruptedRun
 from glmctl.recipe.schema import TrainConfig
 
@@ -41,6 +42,7 @@ class Outputs:
     log: MetricsLog
     progress: Progress
     note: Callable[[str], None]
+    tracker: Tracker = field(default_factory=Tracker)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def fit(
                         record |= result.record()
                         outputs.note(f"step {state.step:,}  {result}")
                     outputs.log.append(record)
+                    outputs.tracker.log(record)
                     speed = record["tokens_per_second"]
                     outputs.progress.update(state.step, config.steps, metrics.loss, speed)
                     if is_due(state.step, config.save_every, config.steps):
@@ -226,6 +229,7 @@ def is_due(step: int, every: int | None, last: int) -> bool:
 def save(state: TrainState, outputs: Outputs) -> None:
     if state.step:
         outputs.log.sync()
+        outputs.tracker.flush()
         outputs.store.save(state.step, state.tensors())
 
 

@@ -48,23 +48,24 @@ class Tracker:
 
 
 @contextmanager
-def tracking(recipe: Recipe, root: Path, step: int) -> Iterator[Tracker]:
+def tracking(recipe: Recipe, root: Path, step: int, *, is_first: bool) -> Iterator[Tracker]:
     """Give the tracker that `[track]` asks for, and close it at the end.
 
     Args:
         recipe: becomes the configuration of the wandb run.
         root: the run folder.
         step: steps that are done.
+        is_first: the first replica sends, the others keep silent.
 
     Raises:
         MachineError: wandb does not answer or knows no user.
     """
     tracker = Tracker()
-    if recipe.track.tensorboard:
+    if is_first and recipe.track.tensorboard:
         from torch.utils.tensorboard import SummaryWriter
 
         tracker.writer = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
-    if recipe.track.wandb is not None:
+    if is_first and recipe.track.wandb is not None:
         tracker.run = begin_wandb(recipe.track.wandb, recipe, root)
     has_failed = True
     try:

@@ -174,7 +174,7 @@ def test_an_unknown_name_lists_the_names_spelt_alike():
 def test_a_name_like_no_other_lists_all_names():
     (problem,) = problems_of("xyz")
     assert "; built-in: glm-10b, glm-10b-chinese, glm-10b-chinese-longer, " in problem
-    assert problem.endswith(", glm-sent, mini/glmctl-default, smoke/tiny")
+    assert problem.endswith(", glm-sent, mini/glmctl-default, mini/glmctl-default-demo, smoke/tiny")
 
 
 def test_set_reads_toml_values_and_bare_words(small):

@@ -143,7 +143,7 @@ def test_the_hub_cache_is_where_hf_home_says(monkeypatch: pytest.MonkeyPatch):
 def test_the_default_model_and_its_tokenizer_are_proved():
     model, tokenizer = doctor.check_model()
     assert (model.status, tokenizer.status) == ("ok", "ok")
-    assert model.found.startswith("glmctl-default, 3,675,072 parameters, digest ")
+    assert model.found.startswith("glmctl-default, 3,625,920 parameters, digest ")
     assert tokenizer.found.startswith("glmctl-default, 7,040 tokens, digest ")
 
 

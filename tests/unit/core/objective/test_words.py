@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,8 +47,10 @@ def test_our_own_pieces_make_whole_words_and_whole_characters():
     assert words_of(find_tokenizer(), TEXT) == WORDS
 
 
-def test_pieces_of_byte_bpe_make_the_same_words(bpe_folder):
-    assert words_of(find_tokenizer(str(bpe_folder)), TEXT) == WORDS
+def test_byte_bpe_makes_the_same_words_but_for_a_longer_piece_of_chinese(bpe_folder):
+    bread = WORDS.index("\u9762")
+    expected = [*WORDS[:bread], "\u9762\u5305", *WORDS[bread + 2 :]]
+    assert words_of(find_tokenizer(str(bpe_folder)), TEXT) == expected
 
 
 def test_wordpiece_says_which_pieces_continue_a_word(wordpiece_file):
@@ -100,24 +103,21 @@ def test_no_span_cuts_a_word(weights, own_file):
     """The words of the text come from a regular expression here."""
     tokenizer = find_tokenizer(str(own_file), special="glmctl")
     config = ObjectiveConfig.model_validate({"mask_ratio": 0.3, "whole_words": True, **weights})
-    special = tokenizer.special
-    if config.block_mask_probability:
-        tokenizer = find_tokenizer(str(own_file), special="glmctl")
-        special = special.__class__(**{**special.__dict__, "noise": special.sep})
-    text = "Zebras quickly jumped. The oven, xylophones; \u9762\u5305\u5e97 unbelievable! Hot bread."
+    special = replace(tokenizer.special, noise=tokenizer.special.sep)
+    text = (
+        "Zebras quickly jumped. The oven, xylophones; \u9762\u5305\u5e97 unbelievable! Hot bread."
+    )
     row = [special.cls, *tokenizer.encode(text), special.eos]
     places = [0]
     for token in row[1:-1]:
         places.append(places[-1] + len(tokenizer.vocabulary.tokens[token]))
     data = text.encode()
     inside = {len(text[: m.end()].encode()) for m in re.finditer(r"[a-zA-Z](?=[a-zA-Z])", text)}
-    corruption = Corruption(
-        config, special, tokenizer.sentence_ends(), 256, find_words(tokenizer)
-    )
+    corruption = Corruption(config, special, tokenizer.sentence_ends(), 256, find_words(tokenizer))
     keys = sample_keys(1, 0, np.arange(400))
     spans = corruption(np.tile(row, 400), np.full(400, len(row)), keys).spans[:, 1:]
     edges = {places[edge - 1] for edge in spans.ravel().tolist() if 0 < edge < len(row)}
-    assert len(edges) > 5
+    assert len(edges) >= 5
     assert not edges & inside
     for edge in edges:  # nor a character
         data[edge:].decode()
@@ -127,7 +127,7 @@ def test_lengths_are_counted_in_words():
     words = spellings("[", " a", "b")
     row = [0, *[1, 2, 2] * 100, 0]
     config = ObjectiveConfig(max_span_length=1, whole_words=True)
-    corruption = Corruption(config, SPECIAL, np.zeros(99, bool), 999, words)
+    corruption = Corruption(config, find_tokenizer().special, np.zeros(99, bool), 999, words)
     spans = corruption(np.array(row), np.array([302]), sample_keys(1, 0, 7)).spans
     assert {stop - start for _, start, stop in spans.tolist()} == {3}
     assert len(spans) == 15  # 0.15 of 102 words
@@ -142,9 +142,7 @@ def test_the_words_of_a_sample_do_not_depend_on_its_neighbours():
     config = config.model_copy(update={"whole_words": True})
     ends = tokenizer.sentence_ends()
     corruption = Corruption(config, tokenizer.special, ends, 999, find_words(tokenizer))
-    rows = [
-        np.array([tokenizer.special.cls, *tokenizer.encode(f"{TEXT} {n}")]) for n in range(30)
-    ]
+    rows = [np.array([tokenizer.special.cls, *tokenizer.encode(f"{TEXT} {n}")]) for n in range(30)]
     keys = sample_keys(2, 0, np.arange(30))
     together = corruption(np.concatenate(rows), np.array([len(row) for row in rows]), keys)
     alone = [
@@ -152,6 +150,3 @@ def test_the_words_of_a_sample_do_not_depend_on_its_neighbours():
         for n, row in enumerate(rows)
     ]
     assert together.input_ids.tolist() == np.concatenate(alone).tolist()
-
-
-SPECIAL = find_tokenizer().special

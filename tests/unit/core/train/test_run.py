@@ -105,6 +105,20 @@ def test_fresh_with_force_starts_over_and_leaves_files_of_others_alone(folder):
     assert "seed = 5" in folder.recipe.read_text()
 
 
+def test_fresh_with_force_forgets_what_trackers_were_told(folder):
+    (folder.root / "tensorboard").mkdir()
+    (folder.root / "wandb").mkdir()
+    (folder.root / "wandb/run-id").write_text("abc")
+    folder.settle(recipe(seed=5), fresh=True, force=True)
+    assert not (folder.root / "tensorboard").exists()
+    assert not (folder.root / "wandb").exists()
+
+
+def test_a_run_may_be_tracked_from_some_step_on():
+    sections = recipe().model_dump(by_alias=True) | {"track": {"wandb": {"project": "glm"}}}
+    assert [*changed_keys(recipe(), Recipe.model_validate(sections))] == []
+
+
 def test_force_without_fresh_is_a_mistake(folder):
     with pytest.raises(UsageError, match="--force: lets --fresh delete a run"):
         folder.settle(recipe(), fresh=False, force=True)

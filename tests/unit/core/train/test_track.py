@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from glmctl.core.train.track import Tracker, require_packages, tracking
+from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import MachineError
 from glmctl.recipe.load import load_recipe
 
@@ -68,7 +68,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_the_numbers_have_the_names_of_the_metrics_in_groups(tmp_path):
     record = {"step": 1, "loss": 2.0, "loss_token": 2.5, "lr": 0.5, "grad_norm": 1.5, "mfu": 0.25}
     record |= {"probe_nll_en": 3.0, "loss_by_span_length": {"2-3": 4.0}, "note": "text"}
-    with tracking(recipe("tensorboard=true"), tmp_path, 0) as tracker:
+    with tracking(recipe("tensorboard=true"), tmp_path, 0, is_first=True) as tracker:
         tracker.log(record)
     assert scalars(tmp_path / "tensorboard") == {
         "loss/loss": [(1, 2.0)],
@@ -82,10 +82,10 @@ def test_the_numbers_have_the_names_of_the_metrics_in_groups(tmp_path):
 
 
 def test_tensorboard_shows_no_step_twice_and_misses_none_after_a_resume(tmp_path):
-    with tracking(recipe("tensorboard=true"), tmp_path, 0) as tracker:
+    with tracking(recipe("tensorboard=true"), tmp_path, 0, is_first=True) as tracker:
         for step in (1, 2, 3, 4):
             tracker.log({"step": step, "loss": 1.0})
-    with tracking(recipe("tensorboard=true"), tmp_path, 2) as tracker:
+    with tracking(recipe("tensorboard=true"), tmp_path, 2, is_first=True) as tracker:
         for step in (3, 4, 5):
             tracker.log({"step": step, "loss": 2.0})
     shown = scalars(tmp_path / "tensorboard")["loss/loss"]
@@ -93,7 +93,7 @@ def test_tensorboard_shows_no_step_twice_and_misses_none_after_a_resume(tmp_path
 
 
 def test_what_is_flushed_survives_the_end_of_the_process(tmp_path):
-    with tracking(recipe("tensorboard=true"), tmp_path, 0) as tracker:
+    with tracking(recipe("tensorboard=true"), tmp_path, 0, is_first=True) as tracker:
         tracker.log({"step": 1, "loss": 1.0})
         tracker.flush()
         assert scalars(tmp_path / "tensorboard") == {"loss/loss": [(1, 1.0)]}
@@ -101,7 +101,7 @@ def test_what_is_flushed_survives_the_end_of_the_process(tmp_path):
 
 def test_a_resumed_run_has_the_same_wandb_id(tmp_path, wandb):
     for step in (0, 1):
-        with tracking(recipe("wandb.project='glm'"), tmp_path, step) as tracker:
+        with tracking(recipe("wandb.project='glm'"), tmp_path, step, is_first=True) as tracker:
             tracker.log({"step": step + 1, "loss": 2.0})
     first, second = wandb("init")
     assert first["id"] == second["id"] != ""
@@ -123,14 +123,16 @@ def test_wandb_stays_off_the_network_when_it_is_told_to(
     tmp_path, wandb, monkeypatch, mode, variable, used
 ):
     monkeypatch.setenv("GLMCTL_OFFLINE", variable)
-    with tracking(recipe("wandb.project='glm'", f"wandb.mode='{mode}'"), tmp_path, 0):
+    with tracking(
+        recipe("wandb.project='glm'", f"wandb.mode='{mode}'"), tmp_path, 0, is_first=True
+    ):
         pass
     assert wandb("init")[0]["mode"] == used
 
 
 def test_a_run_that_fails_is_a_failed_run_of_wandb(tmp_path, wandb):
     def fail() -> None:
-        with tracking(recipe("wandb.project='glm'"), tmp_path, 0):
+        with tracking(recipe("wandb.project='glm'"), tmp_path, 0, is_first=True):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -140,7 +142,7 @@ def test_a_run_that_fails_is_a_failed_run_of_wandb(tmp_path, wandb):
 
 def test_a_wandb_that_refuses_is_an_error_with_a_remedy(tmp_path, wandb):
     words = r"track.wandb: could not begin: no user is logged in; run `wandb login`, or set"
-    tracks = tracking(recipe('wandb.project="nobody\'s"'), tmp_path, 0)
+    tracks = tracking(recipe('wandb.project="nobody\'s"'), tmp_path, 0, is_first=True)
     with pytest.raises(MachineError, match=words):
         tracks.__enter__()
 
@@ -158,11 +160,14 @@ def test_missing_packages_are_named_together_with_their_remedies(monkeypatch):
 def test_a_recipe_without_trackers_needs_no_package_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr("glmctl.core.train.track.find_spec", lambda name: None)
     require_packages(recipe().track)
-    with tracking(recipe(), tmp_path, 0) as tracker:
+    with tracking(recipe(), tmp_path, 0, is_first=True) as tracker:
         tracker.log({"step": 1, "loss": 2.0})
         tracker.flush()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tracker_of_its_own_does_nothing():
-    Tracker().log({"step": 1, "loss": 2.0})
+def test_replicas_but_the_first_keep_silent(tmp_path, wandb):
+    asked = recipe("tensorboard=true", "wandb.project='glm'")
+    with tracking(asked, tmp_path, 0, is_first=False) as tracker:
+        tracker.log({"step": 1, "loss": 2.0})
+    assert [path.name for path in tmp_path.iterdir()] == ["fake"]
