@@ -64,7 +64,7 @@ def killed_at_call(owner: Any, name: str, number: int, after: bool) -> None:
 
 
 PLACES: dict[str, tuple[Any, str, int, bool]] = {
-    "inside an accumulation": (GLM, "loss", 8, False),
+    "inside an accumulation": (GLM, "forward", 8, False),
     "before a record": (MetricsLog, "append", 2, False),
     "after a record": (MetricsLog, "append", 2, True),
     "while tensors are written": (durable, "save_file", 1, True),
