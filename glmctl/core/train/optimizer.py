@@ -58,6 +58,6 @@ def clip_gradients(
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients) / scale
     coefficient = (max_norm / (norm + CLIP_EPS)).clamp(max=1.0) / scale
-    if coefficient < 1:
+    if coefficient != 1:
         torch._foreach_mul_(gradients, coefficient)
     return norm

@@ -83,11 +83,17 @@ def test_accumulated_micro_batches_equal_one_large_batch():
 
 def test_every_target_token_weighs_the_same_whatever_its_micro_batch():
     long, short = pack(FIRST, SECOND), pack(FIRST)
-    losses = {}
+    train = config(max_grad_norm=1e9)
+    losses, moves = {}, {}
     for name, batches in {"long": [long], "short": [short], "both": [long, short]}.items():
-        state = make_state(config())
-        losses[name] = train_step(state, data(*batches), config(), 0.0, StopSignals()).loss
+        state = make_state(train, kind="sgd")
+        state.optimizer.param_groups[0]["weight_decay"] = 0.0
+        before = flat(state)
+        losses[name] = train_step(state, data(*batches), train, 0.1, StopSignals()).loss
+        moves[name] = flat(state) - before
     assert losses["both"] == pytest.approx((4 * losses["long"] + 2 * losses["short"]) / 6)
+    expected = (4 * moves["long"] + 2 * moves["short"]) / 6
+    torch.testing.assert_close(moves["both"], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_an_untrained_model_loses_the_logarithm_of_the_vocabulary():
