@@ -94,7 +94,9 @@ def run(
             return PretrainResult(run_dir=str(run_dir), **finished)
         if recipe.topology.world_size > 1:
             return train_replicas(recipe, folder, chosen, progress, note)
-        return train(recipe, folder, chosen, ALONE, progress, note)
+        result = train(recipe, folder, chosen, ALONE, progress, note)
+        assert result is not None
+        return result
 
 
 def refuse_split_models(recipe: Recipe) -> None:
@@ -177,8 +179,7 @@ def train_replica(recipe: Recipe, run_dir: Path, device_type: str, say: Say) -> 
         torch.cuda.set_device(device)
     replicas = Replicas.join(device)
     speak = say if replicas.is_first else silent
-    result = train(recipe, RunFolder(run_dir), device, replicas, Speaker(speak), speak)
-    speak(result)
+    speak(train(recipe, RunFolder(run_dir), device, replicas, Speaker(speak), speak))
 
 
 def silent(_: object) -> None:
@@ -202,8 +203,12 @@ def train(
     replicas: Replicas,
     progress: Progress,
     note: Callable[[str], None],
-) -> PretrainResult:
-    """Build everything, go on from the newest checkpoint, train, and leave a model folder."""
+) -> PretrainResult | None:
+    """Build everything, go on from the newest checkpoint, train, and leave a model folder.
+
+    Returns:
+        The result, from the first replica alone: it has the records.
+    """
     tokenizer = load_tokenizer(recipe.tokenizer)
     config = sized_for(recipe.model, tokenizer)
     known = folder.read_manifest()
@@ -248,19 +253,18 @@ def train(
             f"{recipe.train.micro_batch_size} rows at once do not fit into the GPU's memory; set a "
             "smaller one: the global batch stays and the same command continues the run",
         ) from error
-    if replicas.is_first:
-        provenance = {"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]}
-        write_model_folder(
-            folder.model,
-            state.weights(),
-            config,
-            tokenizer,
-            provenance=provenance,
-            abilities=trained_objectives(recipe.objective),
-        )
+    if not replicas.is_first:
+        return None
+    write_model_folder(
+        folder.model,
+        state.weights(),
+        config,
+        tokenizer,
+        provenance={"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]},
+        abilities=trained_objectives(recipe.objective),
+    )
     finished = summarize(outputs.log, state)
-    if replicas.is_first:
-        folder.write_manifest(manifest | {"finished": finished})
+    folder.write_manifest(manifest | {"finished": finished})
     return PretrainResult(run_dir=str(folder.root), **finished)
 
 
