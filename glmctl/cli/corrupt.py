@@ -1,15 +1,17 @@
 """The command `glmctl corrupt`."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Argument, Exit, Option
 
 from glmctl.cli import examples, options, render
-from glmctl.errors import InputError, UsageError
+from glmctl.errors import UsageError
 
 Record = dict[str, Any]
+LINES_ON_PAGE = 50
 
 
 def corrupt(
@@ -65,6 +67,7 @@ def corrupt(
     }
     if any(problems.values()):
         raise UsageError("glmctl corrupt", *[text for text in problems if problems[text]])
+    from glmctl.core.objective.explanation import Explanation, explain_tokens
     from glmctl.core.objective.readable import Reader
     from glmctl.recipe.load import load_recipe
     from glmctl.stages import corrupt as stage
@@ -73,28 +76,37 @@ def corrupt(
     if undo:
         found = stage.choose_tokenizer(recipe, tokenizer)
         restored = stage.undo_source(source, found, one_line=not as_json)
-        answer(restored, say_text, schema="RestoredLine" if as_json else None)
-        return
-    setting = stage.make_setting(recipe, tokenizer, objective, seed, whole_words)
-    if stats:
-        counted = stage.count_source(source, setting, complain, jsonl=jsonl)
-        examples.show_statistics(counted, as_json=as_json)
-        if counted.num_failed_lines:
-            raise Exit(1)
-        return
-    reader = Reader(setting.tokenizer)
-    records = stage.corrupt_source(source, setting, jsonl=jsonl)
-    if html is not None:
-        with examples.page(html) as add:
-            first = examples.first_records(records)
-            answer(first, lambda record: add(stage.explain(record, reader, examples.MOST_TOKENS)))
-    elif explain:
-        limit = examples.tokens_on_screen()
-        answer(records, lambda record: examples.draw(stage.explain(record, reader, limit)))
+        schema = "RestoredLine" if as_json else None
+        has_errors = answer(restored, lambda record: render.say(record["text"]), schema)
     else:
-        # A line that fails has as many lines of output as one that does not.
-        schema = "CorruptedLine" if as_json else None
-        answer(records, lambda record: examples.say_parts(*reader.describe(record)), schema, "\n")
+        setting = stage.make_setting(recipe, tokenizer, objective, seed, whole_words)
+        reader = Reader(setting.tokenizer)
+        records = stage.corrupt_source(source, setting, jsonl=jsonl)
+        if stats:
+            counted = stage.count_source(source, setting, complain, jsonl=jsonl)
+            examples.show_statistics(counted, as_json=as_json)
+            has_errors = counted.num_failed_lines > 0
+        elif html is not None:
+            drawn: list[Explanation] = []
+            first = islice(chain.from_iterable(records), LINES_ON_PAGE)  # the rest is not read
+            has_errors = answer(
+                [[*first]],
+                lambda record: drawn.append(explain_tokens(record, reader, examples.MOST_TOKENS)),
+            )
+            examples.write_page(html, drawn)
+        elif explain:
+            limit = examples.tokens_on_screen()
+            has_errors = answer(
+                records, lambda record: examples.draw(explain_tokens(record, reader, limit))
+            )
+        else:
+            # A line that fails has as many lines of output as one that does not.
+            schema = "CorruptedLine" if as_json else None
+            has_errors = answer(
+                records, lambda record: examples.say_parts(*reader.describe(record)), schema, "\n"
+            )
+    if has_errors:
+        raise Exit(1)
 
 
 def answer(
@@ -102,41 +114,26 @@ def answer(
     show: Callable[[Record], None],
     schema: str | None = None,
     blank: str = "",
-) -> None:
-    """Show the record of every line in turn, or report what is wrong with it.
+) -> bool:
+    """Show each record, or print it as JSON under a schema; gives whether one is an error.
 
-    Args:
-        batches: the records, as they come.
-        show: how one is shown to a reader.
-        schema: print JSON under this name instead.
-        blank: printed in the place of what cannot be shown.
-
-    Raises:
-        Exit: a line could not be shown.
+    ``blank`` is printed in the place of what cannot be shown.
     """
     has_errors = False
     for records in batches:
         for record in records:
+            is_error = "error" in record
+            has_errors |= is_error
             if schema is not None:
-                has_errors |= "error" in record
                 render.emit(schema, record)
-                continue
-            try:
-                if "error" in record:
-                    raise InputError("line", record["error"])
-                show(record)
-            except InputError as error:
-                has_errors = True
-                complain({**record, "error": "; ".join(error.problems)})
+            elif is_error:
+                complain(record)
                 render.say(blank)
+            else:
+                show(record)
         render.flush()
-    if has_errors:
-        raise Exit(1)
+    return has_errors
 
 
 def complain(record: Record) -> None:
     render.complain(f"line {record['line']}: {record['error']}")
-
-
-def say_text(record: Record) -> None:
-    render.say(record["text"])

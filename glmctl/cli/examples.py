@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -25,7 +22,6 @@ PAGE = Path(__file__).parents[1] / "assets" / "explanation.html"
 MOST_TOKENS = 64
 """Of an example on a page or in a pipe; a terminal may hold fewer."""
 FEWEST_TOKENS = 12
-LINES_ON_PAGE = 50
 HEADINGS = ("#", "reads", "predicts", "place", "in span")
 WIDTHS = (5, 14, 14, 5, 7)
 SEEN, UNSEEN = "\u25a0", "\u00b7"
@@ -58,31 +54,40 @@ def draw(example: Explanation) -> None:
     tokens = example.tokens
     render.out.print(Text(title(example), style="bold"))
     say_parts(example.part_a, example.part_b)
-    names = ["A" if number == 0 else "" for number in range(len(tokens))]
-    names = ["B" if opens_part_b(tokens, n) else name for n, name in enumerate(names)]
-    grid = [(name or " ", "") for name in names]
-    head = Text.assemble(cells(HEADINGS), *spread_out(tokens, grid), style="dim")
-    head.rstrip()
-    render.out.print(head)
+    names = ["A", *("B" if opens_part_b(tokens, n) else " " for n in range(1, len(tokens)))]
+    draw_row(HEADINGS, "dim", tokens, [(name, "dim") for name in names])
     for number, token in enumerate(tokens):
         if token.num_skipped:
             render.out.print(Text(f"{ELLIPSIS:>5}  {token.num_skipped:,} more", style="dim"))
         elif opens_part_b(tokens, number):
             render.out.print()
-        values = (token.index, token.reads, token.predicts or "", token.place, token.place_in_span)
         grid = [
             (SEEN, "magenta" if key.is_part_b else "cyan") if is_seen else (UNSEEN, "dim")
             for key, is_seen in zip(tokens, token.sees, strict=True)
         ]
-        style = "bold cyan" if token.is_blank else ""
-        row = Text.assemble((cells(map(str, values)), style), *spread_out(tokens, grid))
-        row.rstrip()
-        render.out.print(row)
+        draw_row(values_of(token), "bold cyan" if token.is_blank else "", tokens, grid)
     render.out.print()
 
 
+def draw_row(
+    values: Sequence[str], style: str, tokens: Sequence[TokenView], grid: Sequence[tuple[str, str]]
+) -> None:
+    """Print values, and a sign a token; a space where some are left out and before Part B."""
+    row = Text(cells(values), style)
+    for number, (token, cell) in enumerate(zip(tokens, grid, strict=True)):
+        row.append(" " * (token.num_skipped > 0 or opens_part_b(tokens, number)))
+        row.append(*cell)
+    row.rstrip()
+    render.out.print(row)
+
+
+def values_of(token: TokenView) -> tuple[str, ...]:
+    """What stands under the headings."""
+    places = str(token.place), str(token.place_in_span)
+    return (str(token.index), token.reads, token.predicts or "", *places)
+
+
 def title(example: Explanation) -> str:
-    """What is drawn."""
     num_spans = sum(is_blank for _, is_blank in example.part_b)
     shown = len(example.tokens)
     some = "" if shown == example.num_tokens else f", {shown:,} of them shown"
@@ -107,49 +112,24 @@ def cells(values: Iterable[str]) -> str:
     return "  ".join([*row, ""])
 
 
-def spread_out(
-    tokens: Sequence[TokenView], grid: Sequence[tuple[str, str]]
-) -> Iterator[tuple[str, str]]:
-    """A row of the grid, with a space where tokens are left out and where Part B begins."""
-    for number, (token, cell) in enumerate(zip(tokens, grid, strict=True)):
-        if token.num_skipped or opens_part_b(tokens, number):
-            yield " ", ""
-        yield cell
-
-
-@contextmanager
-def page(file: Path) -> Iterator[Callable[[Explanation], None]]:
-    """Write a page that explains examples; gives the function that adds one."""
-    drawn: list[str] = []
-    yield lambda example: drawn.append(draw_html(example))
-    template = string.Template(PAGE.read_text(encoding="utf-8"))
-    file.write_text(template.substitute(examples="\n".join(drawn)), encoding="utf-8")
-    render.note(f"{file}: {len(drawn)} example{'' if len(drawn) == 1 else 's'}")
-
-
-def first_records(batches: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """The records of as many lines as a page holds; the rest of the source is not read."""
-    records = islice(chain.from_iterable(batches), LINES_ON_PAGE)
-    for record in records:
-        yield [record]
+def write_page(file: Path, examples: Sequence[Explanation]) -> None:
+    """Write a page that explains examples."""
+    page = PAGE.read_text(encoding="utf-8")
+    page = page.replace("$examples", "\n".join(map(draw_html, examples)))
+    file.write_text(page, encoding="utf-8")
+    render.note(f"{file}: {len(examples)} example{'' if len(examples) == 1 else 's'}")
 
 
 def draw_html(example: Explanation) -> str:
     """One example of the page; all that comes from the text is escaped."""
     tokens = example.tokens
-    rows = {
-        "reads": [token.reads for token in tokens],
-        "predicts": [token.predicts or "" for token in tokens],
-        "place": [str(token.place) for token in tokens],
-        "in span": [str(token.place_in_span) for token in tokens],
-    }
-    table = [
-        f"<tr><th>{name}</th>{''.join(map(html_cell, tokens, values))}</tr>"
-        for name, values in rows.items()
+    head = [f"<th>{name}</th>" for name in HEADINGS] + [
+        f'<th class="{html_class(token)}"><span>{escape(token.reads)}</span></th>'
+        for token in tokens
     ]
-    head = "".join(html_cell(token, token.reads, "th") for token in tokens)
-    grid = [
-        f"<tr>{html_cell(token, token.reads, 'th')}"
+    rows = [
+        f'<tr class="{html_class(token)}">'
+        + "".join(f"<td>{escape(value)}</td>" for value in values_of(token))
         + "".join(
             f'<td class="{"on" if is_seen else "off"} {html_class(key)}"></td>'
             for key, is_seen in zip(tokens, token.sees, strict=True)
@@ -162,11 +142,8 @@ def draw_html(example: Explanation) -> str:
             f"<section><h2>{escape(title(example))}</h2>",
             f'<p class="part"><b>Part A</b> {html_part(example.part_a)}</p>',
             f'<p class="part"><b>Part B</b> {html_part(example.part_b)}</p>',
-            '<div class="wide"><table class="rows">',
-            *table,
-            '</table></div><div class="wide"><table class="grid">',
-            f"<tr><th></th>{head}</tr>",
-            *grid,
+            f'<div class="wide"><table><tr>{"".join(head)}</tr>',
+            *rows,
             "</table></div></section>",
         ]
     )
@@ -184,10 +161,6 @@ def html_class(token: TokenView) -> str:
     return part + " blank" * token.is_blank + " gap" * bool(token.num_skipped)
 
 
-def html_cell(token: TokenView, text: str, tag: str = "td") -> str:
-    return f'<{tag} class="{html_class(token)}"><span>{escape(text)}</span></{tag}>'
-
-
 def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:
     """Print one object, or for each objective its figures and the histogram of its spans."""
     if as_json:
@@ -197,7 +170,6 @@ def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:
         render.out.print(Text(f"{name} objective", style="bold"))
         values = asdict(statistics)
         lengths, law = values.pop("span_lengths"), values.pop("law_share")
-        values |= values.pop("order") or {}
         for line in render.value_lines(values, indent="  "):
             render.out.print(line)
         if lengths:

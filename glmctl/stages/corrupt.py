@@ -10,10 +10,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glmctl.core.data.text import (
     JSON_LINES,
@@ -25,10 +25,7 @@ from glmctl.core.data.text import (
 )
 from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import IntArray, UInt64Array, sample_keys
-from glmctl.core.objective.explanation import Explanation, lay_out_explanation
-from glmctl.core.objective.mask import blank_infilling_mask
-from glmctl.core.objective.readable import Reader
+from glmctl.core.objective.draws import IntArray, sample_keys
 from glmctl.core.objective.restore import restore
 from glmctl.core.objective.statistics import SpanCounter, SpanStatistics
 from glmctl.core.objective.words import find_words
@@ -42,26 +39,18 @@ from glmctl.recipe.schema import ObjectiveConfig, Recipe, TrainConfig
 Objective = Literal["token", "sentence", "document", "mix", "mlm"]
 Record: TypeAlias = dict[str, Any]
 
-OBJECTIVE_KEYS: Mapping[Objective, Mapping[str, Any]] = {
-    "token": {"token_weight": 1.0},
-    "sentence": {"sentence_weight": 1.0},
-    "document": {"document_weight": 1.0},
-    "mix": {"token_weight": 0.5, "sentence_weight": 0.3, "document_weight": 0.2},
-    "mlm": {"token_weight": 1.0, "kind": "mlm"},
+SHARES: Mapping[Objective, tuple[float, float, float]] = {
+    "token": (1.0, 0.0, 0.0),
+    "sentence": (0.0, 1.0, 0.0),
+    "document": (0.0, 0.0, 1.0),
+    "mix": (0.5, 0.3, 0.2),
+    "mlm": (1.0, 0.0, 0.0),
 }
-NO_OBJECTIVE = {
-    "kind": "blank_infilling",
-    "token_weight": 0.0,
-    "sentence_weight": 0.0,
-    "document_weight": 0.0,
-    "single_span_weight": 0.0,
-}
+"""Of short spans, sentences and long spans."""
 NO_LIMIT = np.iinfo(np.int32).max
 """Without a recipe no model limits the length; the options that look at it are off."""
 BATCH_SIZE = 64
 LARGEST_SEED = 2**63 - 1
-MOST_EXPLAINED = 4096
-"""Tokens of an example whose attention is drawn; the square of it is held in memory."""
 NO_PLACE = "the spans drawn find no place in the text; it is too short"
 
 
@@ -69,7 +58,8 @@ NO_PLACE = "the spans drawn find no place in the text; it is too short"
 class Line:
     """A text, or what is wrong with it, and what its JSON object says of it."""
 
-    text: str | InputError
+    text: str = ""
+    error: str | None = None
     labels: Record = field(default_factory=dict)
     """``id``, which the output repeats, and ``seed``, from which this text then draws alone."""
 
@@ -106,7 +96,16 @@ def make_setting(
     """
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):
-        config = config.model_copy(update={**NO_OBJECTIVE, **OBJECTIVE_KEYS[objective]})
+        token, sentence, document = SHARES[objective]
+        config = config.model_copy(
+            update={
+                "kind": "mlm" if objective == "mlm" else "blank_infilling",
+                "token_weight": token,
+                "sentence_weight": sentence,
+                "document_weight": document,
+                "single_span_weight": 0.0,
+            }
+        )
     if whole_words:
         config = config.model_copy(update={"whole_words": True})
         if problem := words_are_drawn_by_sample(config):
@@ -117,9 +116,8 @@ def make_setting(
             f"{config.short_sequence_probability} cuts a line into several examples, and here "
             "one line is one example; add --set objective.short_sequence_probability=0.0",
         )
-    default_seed: int = TrainConfig.model_fields["seed"].default
     if seed is None:
-        seed = default_seed if recipe is None else recipe.train.seed
+        seed = TrainConfig.model_fields["seed"].default if recipe is None else recipe.train.seed
     max_positions = NO_LIMIT if recipe is None else recipe.model.max_positions
     found = choose_tokenizer(recipe, tokenizer)
     words = find_words(found) if config.whole_words else None
@@ -149,7 +147,7 @@ def corrupt_texts(
         seed: that of the recipe unless given.
     """
     setting = make_setting(None if recipe is None else load_recipe(recipe), seed=seed)
-    return corrupt_lines([Line(text) for text in texts], 0, setting)
+    return corrupt_lines({i: Line(text) for i, text in enumerate(texts, 1)}, setting)
 
 
 def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iterator[list[Record]]:
@@ -160,23 +158,16 @@ def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iter
         setting: how.
         jsonl: the lines are JSON objects, whatever the name of the source.
     """
-    for lines, first, is_json in read_lines(source, jsonl=jsonl):
-        yield corrupt_lines([read(line, is_json=is_json) for line in lines], first, setting)
+    for lines in read_lines(source, jsonl=jsonl):
+        yield corrupt_lines(lines, setting)
 
 
-def corrupt_lines(lines: Sequence[Line], first: int, setting: Setting) -> list[Record]:
-    """Corrupt some lines together; there are ``first`` lines before them."""
-    samples, results = make_samples(lines, first, setting)
-    for numbers, _, _, examples in corrupt_samples(samples, setting):
-        if len(examples.lengths) < len(numbers):  # the released sampler left its one sample out
-            results |= {number: {"error": NO_PLACE} for number in numbers}
-            continue
-        for number, record in zip(numbers, as_lists(examples), strict=True):
-            results[number] = {**record, "tokenizer": setting.tokenizer.fingerprint}
-    return [
-        {"line": number, **line.labels, **results[number]}
-        for number, line in enumerate(lines, first + 1)
-    ]
+def corrupt_lines(lines: Mapping[int, Line], setting: Setting) -> list[Record]:
+    """Corrupt some lines together, given by their number."""
+    records: dict[int, Record] = {}
+    for numbers, _, _, examples in corrupt_batches(lines, setting, records):
+        records |= zip(numbers, as_records(examples, setting.tokenizer), strict=True)
+    return [{"line": n, **line.labels, **records[n]} for n, line in lines.items()]
 
 
 def count_source(
@@ -184,124 +175,83 @@ def count_source(
 ) -> SpanStatistics:
     """Count the spans of a whole source, as :func:`corrupt_source` hides them.
 
-    Args:
-        source: a file, a folder or a built-in name; None: the standard input.
-        setting: how the lines are corrupted.
-        on_failure: called with the record of each line that cannot be.
-        jsonl: the lines are JSON objects, whatever the name of the source.
+    ``on_failure`` is called with the record of each line that cannot be corrupted.
     """
     counter = SpanCounter(setting.corruption)
-    for lines, first, is_json in read_lines(source, jsonl=jsonl):
-        found = [read(line, is_json=is_json) for line in lines]
-        samples, failures = make_samples(found, first, setting)
-        for numbers, tokens, lengths, examples in corrupt_samples(samples, setting):
-            if len(examples.lengths) < len(numbers):
-                failures |= {number: {"error": NO_PLACE} for number in numbers}
-            else:
-                counter.add(tokens, lengths, examples)
+    for lines in read_lines(source, jsonl=jsonl):
+        failures: dict[int, Record] = {}
+        for _, tokens, lengths, examples in corrupt_batches(lines, setting, failures):
+            counter.add(tokens, lengths, examples)
         counter.num_failed += len(failures)
         for number in sorted(failures):
             on_failure({"line": number, **failures[number]})
     return counter.result()
 
 
-def make_samples(
-    lines: Sequence[Line], first: int, setting: Setting
-) -> tuple[dict[int, tuple[IntArray, UInt64Array]], dict[int, Record]]:
-    """By the number of the line: its sample and what it draws from; what is wrong with it."""
-    samples: dict[int, tuple[IntArray, UInt64Array]] = {}
-    failures: dict[int, Record] = {}
-    plain = [line.text if isinstance(line.text, str) else "" for line in lines]
-    rows = setting.tokenizer.encode_batch(plain, special=False)
-    keys = sample_keys(setting.seed, 0, np.arange(first, first + len(lines)))
-    for number, (line, ids) in enumerate(zip(lines, rows, strict=True)):
-        try:
-            sample = make_sample(line.text, ids, setting)
-        except InputError as error:
-            failures[first + number + 1] = {"error": "; ".join(error.problems)}
-            continue
-        seed = line.labels.get("seed")
-        key = keys[number : number + 1] if seed is None else sample_keys(seed, 0, 0)
-        samples[first + number + 1] = sample, key
-    return samples, failures
-
-
-def make_sample(text: str | InputError, ids: IntArray, setting: Setting) -> IntArray:
-    """[CLS], the text as ordinary characters, and the end token.
-
-    Raises:
-        InputError: the line cannot be corrupted.
-    """
-    if isinstance(text, InputError):
-        raise text
-    if len(ids) == 0:
-        raise InputError("line", "is empty; there is nothing to hide")
-    special, length = setting.tokenizer.special, len(ids) + 2
-    if length > setting.sequence_length:
-        raise InputError(
-            "line",
-            f"is {length:,} tokens long, [CLS] and the end included, and data.sequence_length "
-            f"is {setting.sequence_length:,}; split the line or raise it",
-        )
-    return np.concatenate([[special.cls], ids, [special.eos]])
-
-
-def corrupt_samples(
-    samples: Mapping[int, tuple[IntArray, UInt64Array]], setting: Setting
+def corrupt_batches(
+    lines: Mapping[int, Line], setting: Setting, failures: dict[int, Record]
 ) -> Iterator[tuple[list[int], IntArray, IntArray, Examples]]:
-    """Corrupt samples some at a time: their lines, tokens [L], lengths [n] and examples."""
+    """Corrupt lines some at a time; what is wrong with one is put into ``failures``.
+
+    Yields:
+        Numbers of lines, their tokens [L], tokens of each [n], and their examples.
+    """
+    special = setting.tokenizer.special
+    rows = setting.tokenizer.encode_batch([line.text for line in lines.values()], special=False)
+    samples: dict[int, IntArray] = {}
+    for (number, line), ids in zip(lines.items(), rows, strict=True):
+        if problem := line.error or what_is_wrong(len(ids), setting):
+            failures[number] = {"error": problem}
+        else:
+            samples[number] = np.concatenate([[special.cls], ids, [special.eos]])
     # The released sampler draws for a batch: a batch of one keeps a line free of its neighbours.
     size = 1 if setting.corruption.config.draw_mode == "batch" else BATCH_SIZE
     for start in range(0, len(samples), size):
         numbers = [*samples][start : start + size]
-        rows = [samples[number][0] for number in numbers]
-        keys = np.concatenate([samples[number][1] for number in numbers])
-        tokens, lengths = np.concatenate(rows), np.array([len(row) for row in rows])
-        yield numbers, tokens, lengths, setting.corruption(tokens, lengths, keys)
+        labels = [lines[number].labels for number in numbers]
+        keys = sample_keys(
+            np.array([its.get("seed", setting.seed) for its in labels]),
+            0,
+            np.array(
+                [0 if "seed" in its else n - 1 for n, its in zip(numbers, labels, strict=True)]
+            ),
+        )
+        tokens = np.concatenate([samples[number] for number in numbers])
+        lengths = np.array([len(samples[number]) for number in numbers])
+        examples = setting.corruption(tokens, lengths, keys)
+        if len(examples.lengths) == len(numbers):
+            yield numbers, tokens, lengths, examples
+        else:  # the released sampler left its one sample out
+            failures |= {number: {"error": NO_PLACE} for number in numbers}
 
 
-def as_lists(examples: Examples) -> list[Record]:
+def what_is_wrong(num_tokens: int, setting: Setting) -> str | None:
+    """Why a text of so many tokens is no sample."""
+    if num_tokens == 0:
+        return "is empty; there is nothing to hide"
+    if num_tokens + 2 <= setting.sequence_length:
+        return None
+    return (
+        f"is {num_tokens + 2:,} tokens long, [CLS] and the end included, and data.sequence_length "
+        f"is {setting.sequence_length:,}; split the line or raise it"
+    )
+
+
+def as_records(examples: Examples, tokenizer: Tokenizer) -> Iterator[Record]:
     """Examples one by one, as plain lists."""
-    spans: list[list[list[int]]] = [[] for _ in examples.lengths]
-    for sample, start, stop in examples.spans.tolist():
-        spans[sample].append([start, stop])
-    records, stop = [], 0
+    stop = 0
     for number, length in enumerate(examples.lengths.tolist()):
         here = slice(stop, stop := stop + length)
-        records.append(
-            {
-                "objective": OBJECTIVES[examples.objective[number]],
-                "input_ids": examples.input_ids[here].tolist(),
-                "target_ids": examples.target_ids[here].tolist(),
-                "loss_mask": examples.loss_mask[here].tolist(),
-                "position_ids": examples.position_ids[:, here].tolist(),
-                "part_a_length": int(examples.part_a_lengths[number]),
-                "spans": spans[number],
-            }
-        )
-    return records
-
-
-def explain(record: Record, reader: Reader, limit: int) -> Explanation:
-    """Show who sees whom in an example.
-
-    Args:
-        record: the example.
-        reader: of its tokenizer.
-        limit: the most tokens that are shown.
-
-    Raises:
-        InputError: it is too long.
-    """
-    length = len(record["input_ids"])
-    if length > MOST_EXPLAINED:
-        raise InputError(
-            "line",
-            f"gives {length:,} tokens, too many to draw; cut it to {MOST_EXPLAINED:,} or less "
-            "(cut -c 1-2000), or leave out --explain",
-        )
-    mask = blank_infilling_mask(np.array([record["part_a_length"]]), length)[0]
-    return lay_out_explanation(record, reader, mask, limit)
+        yield {
+            "objective": OBJECTIVES[examples.objective[number]],
+            "input_ids": examples.input_ids[here].tolist(),
+            "target_ids": examples.target_ids[here].tolist(),
+            "loss_mask": examples.loss_mask[here].tolist(),
+            "position_ids": examples.position_ids[:, here].tolist(),
+            "part_a_length": int(examples.part_a_lengths[number]),
+            "spans": examples.spans[examples.spans[:, 0] == number, 1:].tolist(),
+            "tokenizer": tokenizer.fingerprint,
+        }
 
 
 class Example(BaseModel):
@@ -311,7 +261,7 @@ class Example(BaseModel):
 
     target_ids: list[int]
     part_a_length: int
-    spans: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
+    spans: list[tuple[int, int]]
     tokenizer: str
     id: Any = None
     seed: int | None = None
@@ -327,49 +277,32 @@ def undo_source(
         tokenizer: the one that they were made with.
         one_line: a text of several lines is an error, as it would not be one line out.
     """
-    for lines, first, _ in read_lines(source, jsonl=True):
-        records = []
-        for number, line in enumerate(lines, first + 1):
-            try:
-                records.append({"line": number, **undo_line(line, tokenizer, one_line)})
-            except InputError as error:
-                records.append({"line": number, "error": "; ".join(error.problems)})
-        yield records
+    for lines, _ in read_bytes(source, jsonl=True):
+        yield [{"line": n, **undo_line(line, tokenizer, one_line)} for n, line in lines.items()]
 
 
 def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
-    """Ids and text of one record.
-
-    Raises:
-        InputError: it holds no example, or another tokenizer made it.
-    """
+    """Ids and text of one record, or what is wrong with it."""
     try:
         example = Example.model_validate_json(line)
-        ids = restore(
-            example.target_ids,
-            example.part_a_length,
-            [(start, stop) for start, stop in example.spans],
-        )
-    except ValidationError as error:
-        problem = first_problem(error)
-        raise InputError("line", f"is not an example of glmctl corrupt --json; {problem}") from None
+        ids = restore(example.target_ids, example.part_a_length, example.spans)
     except ValueError as error:
-        raise InputError("line", f"is not an example of glmctl corrupt --json; {error}") from None
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        return {"error": f"is not an example of glmctl corrupt --json; {problem}"}
     if example.tokenizer != tokenizer.fingerprint:
-        raise InputError("line", "was made with another tokenizer; name it with --tokenizer")
-    if ids and ids[0] == tokenizer.special.cls:
+        return {"error": "was made with another tokenizer; name it with --tokenizer"}
+    if ids[:1] == [tokenizer.special.cls]:
         ids = ids[1:]
-    if ids and ids[-1] == tokenizer.special.eos:
+    if ids[-1:] == [tokenizer.special.eos]:
         ids = ids[:-1]
     try:
         text = tokenizer.decode(ids)
     except InputError as error:
-        raise InputError("line", f"holds {error}") from None
+        return {"error": f"holds {error}"}
     if one_line and "\n" in text:
-        raise InputError("line", "the text has several lines; --json shows it")
-    labels = {"id": example.id, "seed": example.seed}
-    given = {key: value for key, value in labels.items() if value is not None}
-    return {**given, "ids": ids, "text": text}
+        return {"error": "the text has several lines; --json shows it"}
+    labels = example.model_dump(include={"id", "seed"}, exclude_none=True)
+    return {**labels, "ids": ids, "text": text}
 
 
 def first_problem(error: ValidationError) -> str:
@@ -381,36 +314,37 @@ def first_problem(error: ValidationError) -> str:
     return f"{place}: {issue['msg']}" if place else issue["msg"]
 
 
-def read(line: bytes, *, is_json: bool) -> Line:
-    """What a line holds."""
+def read_lines(source: str | None, *, jsonl: bool) -> Iterator[dict[int, Line]]:
+    """What the lines of a source hold, by their number, as they arrive."""
+    for lines, is_json in read_bytes(source, jsonl=jsonl):
+        yield {number: read_line(line, is_json=is_json) for number, line in lines.items()}
+
+
+def read_bytes(source: str | None, *, jsonl: bool) -> Iterator[tuple[dict[int, bytes], bool]]:
+    """Lines by their number, as they arrive, and whether they are JSON."""
+    number = 0
+    for file in [None] if source is None else find_files(source):
+        if file is None:
+            is_json, batches = jsonl, stream_lines(cast(io.BufferedReader, sys.stdin.buffer))
+        else:
+            is_json, batches = jsonl or text_suffix(file) in JSON_LINES, file_lines(file)
+        for lines in batches:
+            yield dict(enumerate(lines, number + 1)), is_json
+            number += len(lines)
+
+
+def read_line(line: bytes, *, is_json: bool) -> Line:
     try:
         text = line_text(line, is_json=is_json)
     except ValueError as error:
-        return Line(InputError("line", f"is {error}"))
+        return Line(error=f"is {error}")
     if not is_json or (b'"id"' not in line and b'"seed"' not in line):
         return Line(text)
     values = json.loads(line)
     labels = {key: values[key] for key in ("id", "seed") if values.get(key) is not None}
     seed = labels.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
-        del labels["seed"]
-        problem = (
-            f"has the seed {json.dumps(seed)}; a seed is a whole number from 0 to {LARGEST_SEED}"
-        )
-        return Line(InputError("line", problem), labels)
-    return Line(text, labels)
-
-
-def read_lines(source: str | None, *, jsonl: bool) -> Iterator[tuple[list[bytes], int, bool]]:
-    """Lines as they arrive, the number of lines before them, and whether they are JSON."""
-    first = 0
-    if source is None:
-        for lines in stream_lines(cast(io.BufferedReader, sys.stdin.buffer)):
-            yield lines, first, jsonl
-            first += len(lines)
-        return
-    for file in find_files(source):
-        is_json = jsonl or text_suffix(file) in JSON_LINES
-        for lines in file_lines(file):
-            yield lines, first, is_json
-            first += len(lines)
+    if type(seed) is int and 0 <= seed <= LARGEST_SEED:
+        return Line(text, labels=labels)
+    del labels["seed"]
+    problem = f"has the seed {json.dumps(seed)}; a seed is a whole number from 0 to {LARGEST_SEED}"
+    return Line(error=problem, labels=labels)

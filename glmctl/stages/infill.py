@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -26,41 +26,8 @@ from glmctl.recipe.load import toml_value
 from glmctl.recipe.schema import DecodeConfig
 
 DEFAULT = "glmctl-default"
-
-
 # Batches that are read before the first of them is filled, where so many lines have arrived.
 NUM_SORTED = 16
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The whole text with another of the best fills of its last blank."""
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class LineResult:
-    """What became of one line: filled, or the reason why not."""
-
-    line: int
-    id: Any = None
-    """What its record calls it."""
-    filled: Infilling | None = None
-    error: str | None = None
-    variants: tuple[Variant, ...] = ()
-    """Best first; empty unless several were asked for."""
-    explanation: Explanation | None = None
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
-class LineToken:
-    """A token of a line that is still being filled."""
-
-    line: int
-    token: StreamedToken
 
 
 @dataclass(frozen=True)
@@ -72,6 +39,24 @@ class Line:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class LineResult:
+    """What became of one line: filled, or the reason why not; or a token on the way there."""
+
+    line: int
+    id: Any = None
+    """What its record calls it."""
+    filled: Infilling | None = None
+    error: str | None = None
+    variants: tuple[tuple[float, str], ...] = ()
+    """Score and whole text with each of the best fills of its last blank, when several are asked
+    for; best first."""
+    explanation: Explanation | None = None
+    warning: str | None = None
+    token: StreamedToken | None = None
+    """Set while the line is still being filled, and nothing else is."""
+
+
 class Filler:
     """A model and the settings by which it fills lines."""
 
@@ -80,10 +65,10 @@ class Filler:
         model: str | None,
         device: str | None,
         config: DecodeConfig,
-        choices: Sequence[str] | None = None,
-        batch_size: int = 1,
+        choices: Sequence[str] | None,
+        batch_size: int,
         *,
-        explains: bool = False,
+        explains: bool,
     ) -> None:
         chosen = choose_device(device).type
         # Half precision is an exception on CPUs, and slow there.
@@ -98,119 +83,88 @@ class Filler:
 
     def fill(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
         """Fill the good ones of some lines together and say what is wrong with the others."""
-        read = {number: read_line(line) for number, line in lines.items()}
-        prompts: dict[int, Prompt] = {}
-        errors: dict[int, str] = {}
-        for number, line in read.items():
-            try:
-                prompts[number] = self.prompt(line, number)
-            except InputError as error:
-                errors[number] = "; ".join(error.problems)
-        fills: dict[int, list[Fill]] = {}
-        if prompts:
-            rows = self.glm.fill(
-                [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size
-            )
-            fills = dict(zip(prompts, rows, strict=True))
-        for number, line in read.items():
-            if number in errors:
-                yield LineResult(number, line.id, error=errors[number])
-            else:
-                yield self.result(number, line, prompts[number], fills[number])
-
-    def stream(self, lines: Mapping[int, bytes]) -> Iterator[LineResult | LineToken]:
-        """Fill lines one after another and give each token as it is chosen."""
-        for number, raw in lines.items():
-            line = read_line(raw)
-            try:
-                prompt = self.prompt(line, number)
-            except InputError as error:
-                yield LineResult(number, line.id, error="; ".join(error.problems))
-                continue
-            (row,) = open_rows([prompt], self.config, [number])
-            for token in stream_fills(self.glm.module, prompt, row, self.tokenizer, self.config):
-                yield LineToken(number, token)
-            yield self.result(number, line, prompt, row.fills)
-
-    def prompt(self, line: Line, number: int) -> Prompt:
-        """Part A of a line.
-
-        Raises:
-            InputError: it cannot be read, has no blank or is too long.
-        """
-        if line.error is not None:
-            raise InputError(f"line {number}", line.error)
-        return self.glm.prompt(line.text, f"line {number}")
-
-    def result(self, number: int, line: Line, prompt: Prompt, fills: list[Fill]) -> LineResult:
-        """What there is to say about a filled line."""
-        variants = tuple(
-            Variant(insert(prompt, [*fills[:-1], other], self.tokenizer).text, other.score)
-            for other in fills[-1].ranked
+        read = {number: self.read(line) for number, line in lines.items()}
+        prompts = {number: it for number, (_, it) in read.items() if isinstance(it, Prompt)}
+        rows = self.glm.fill(
+            [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size
         )
+        fills = dict(zip(prompts, rows, strict=True))
+        for number, (line_id, prompt) in read.items():
+            yield self.result(number, line_id, prompt, fills.get(number, []))
+
+    def stream(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
+        """Fill lines one after another and give each token as it is chosen."""
+        for number, line in lines.items():
+            line_id, prompt = self.read(line)
+            fills: list[Fill] = []
+            if isinstance(prompt, Prompt):
+                (row,) = open_rows([prompt], self.config, [number])
+                fills = row.fills
+                for token in stream_fills(
+                    self.glm.module, prompt, row, self.tokenizer, self.config
+                ):
+                    yield LineResult(number, token=token)
+            yield self.result(number, line_id, prompt, fills)
+
+    def read(self, raw: bytes) -> tuple[Any, Prompt | str]:
+        """The id of a line, and its Part A or what is wrong with it."""
+        line = read_line(raw)
+        if line.error is not None:
+            return line.id, line.error
+        try:
+            return line.id, self.glm.prompt(line.text, "line")
+        except InputError as error:
+            return line.id, "; ".join(error.problems)
+
+    def result(
+        self, number: int, line_id: Any, prompt: Prompt | str, fills: list[Fill]
+    ) -> LineResult:
+        """What there is to say about a line."""
+        if isinstance(prompt, str):
+            return LineResult(number, line_id, error=prompt)
         return LineResult(
             number,
-            line.id,
+            line_id,
             insert(prompt, fills, self.tokenizer),
-            None,
-            variants,
-            explain(prompt, fills, self.tokenizer) if self.explains else None,
-            self.watch.warning(line.text),
+            variants=tuple(
+                (other.score, insert(prompt, [*fills[:-1], other], self.tokenizer).text)
+                for other in fills[-1].ranked
+            ),
+            explanation=explain(prompt, fills, self.tokenizer) if self.explains else None,
+            warning=self.watch.warning(prompt.text),
         )
 
 
 def run(
-    windows: Iterable[Sequence[bytes]],
+    texts: Sequence[str] | None,
     *,
     model: str | None,
     device: str | None,
     config: DecodeConfig,
     choices: Sequence[str] | None,
     batch_size: int,
+    streams: bool,
     explains: bool,
 ) -> Iterator[LineResult]:
     """Fill every blank of every line; a bad line spoils no other.
 
     Args:
-        windows: lines of UTF-8, each a text or a JSON object with one; those of a window are
-            sorted into batches by their length.
+        texts: each a line, a text or a JSON object with one; None: the standard input.
         model: what `load` opens; None: the default model of the package.
         device: cpu or cuda; None: cuda when there is one.
         config: how tokens are chosen.
         choices: fill each blank with the best of these instead.
         batch_size: lines filled together.
+        streams: fill one line after another, and give each token as it is chosen.
         explains: whether results come with their explanation.
 
     Yields:
-        One result for each line, in order.
+        One result for each line, in order; when streaming, its tokens before it.
     """
-    refuse_idle_options(config, choices, streams=False, explains=explains)
+    refuse_idle_options(config, choices, streams=streams, explains=explains)
     filler = Filler(model, device, config, choices, batch_size, explains=explains)
-    for lines in numbered(windows):
-        yield from filler.fill(lines)
-
-
-def stream(
-    windows: Iterable[Sequence[bytes]],
-    *,
-    model: str | None,
-    device: str | None,
-    config: DecodeConfig,
-    choices: Sequence[str] | None,
-) -> Iterator[LineResult | LineToken]:
-    """As `run`, one line after another; each token is given as it is chosen."""
-    refuse_idle_options(config, choices, streams=True, explains=False)
-    filler = Filler(model, device, config)
-    for lines in numbered(windows):
-        yield from filler.stream(lines)
-
-
-def numbered(windows: Iterable[Sequence[bytes]]) -> Iterator[dict[int, bytes]]:
-    """Lines by their number, from 1."""
-    number = 0
-    for lines in windows:
-        yield dict(enumerate(lines, number + 1))
-        number += len(lines)
+    for lines in windows_of(texts, batch_size):
+        yield from filler.stream(lines) if streams else filler.fill(lines)
 
 
 def refuse_idle_options(
@@ -239,6 +193,8 @@ def refuse_idle_options(
         }
         if names := [name for name, is_set in idle.items() if is_set]:
             raise UsageError("--choices", f"scores each one whole; leave out {', '.join(names)}")
+    if streams and explains:
+        raise UsageError("--stream", "prints tokens and nothing else; leave out --explain")
     if streams and config.num_beams > 1:
         raise UsageError(
             "--stream",
@@ -270,40 +226,46 @@ def read_line(line: bytes) -> Line:
     return Line(record.get("id"), record["text"])
 
 
-def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[Sequence[bytes]]:
-    """The texts of the command line, or the lines of the standard input when there are none.
+def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[int, bytes]]:
+    """The texts, or the lines of the standard input, by their number; some batches at a time.
 
     Lines are given as soon as they are there, so that who types gets each line answered.
     """
     if texts:
-        sources: Iterable[list[bytes]] = [[os.fsencode(text) for text in texts]]
+        sources = iter([[os.fsencode(text) for text in texts]])
     else:
         sources = stream_lines(cast(io.BufferedReader, sys.stdin.buffer))
-    size = batch_size * NUM_SORTED
+    number, size = 0, batch_size * NUM_SORTED
     for lines in sources:
         for start in range(0, len(lines), size):
-            yield [line.removesuffix(b"\r") for line in lines[start : start + size]]
+            window = [line.removesuffix(b"\r") for line in lines[start : start + size]]
+            yield dict(enumerate(window, number + 1))
+            number += len(window)
 
 
-def decode_config(flags: Mapping[str, Any], overrides: Sequence[str]) -> DecodeConfig:
+def decode_config(options: Mapping[str, Any], overrides: Sequence[str]) -> DecodeConfig:
     """Decode settings of a command line.
 
     Args:
-        flags: settings by their keys; None where the flag is not given.
+        options: settings by their keys; None where one is not given. Other keys do not matter.
         overrides: `decode.key=value` each, the value as in TOML.
 
     Raises:
         UsageError: naming every mistake.
     """
-    values = {key: value for key, value in flags.items() if value is not None}
+    given = {key: options.get(key) for key in DecodeConfig.model_fields}
+    values = {key: value for key, value in given.items() if value is not None}
     problems = []
     for text in overrides:
         name, equals, value = text.partition("=")
         section, _, key = name.strip().partition(".")
         if not equals or section != "decode":
             problems.append(f"--set {text}: is not of the form decode.key=value")
-        else:
+            continue
+        try:
             values[key] = toml_value(value.strip())
+        except ValueError:
+            problems.append(f"--set {text}: is not a TOML value; close the quote or bracket")
     try:
         config = DecodeConfig.model_validate(values, strict=True)
     except ValidationError as error:

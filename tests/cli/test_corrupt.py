@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -434,18 +433,20 @@ def test_explain_draws_positions_and_attention(glmctl: Run):
     assert drawn[-1].split()[-5] == "eop"
 
 
-def test_explain_draws_a_long_line_around_its_blanks_and_refuses_a_longer_one(glmctl: Run):
-    long, longer = SENTENCE.rstrip() * 20, SENTENCE.rstrip() * 500
+def test_explain_draws_a_long_line_around_its_blanks(glmctl: Run):
+    long, longer = SENTENCE.rstrip() * 20, SENTENCE.rstrip() * 5000
     done = glmctl("corrupt", "--explain", stdin=f"{long}\n{longer}\n{SENTENCE}")
-    assert done.returncode == 1
-    assert "of them shown\n" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" of them shown\n") == 2
     assert " more\n" in done.stdout
     assert "line 3, token objective" in done.stdout
-    assert re.fullmatch(
-        r"error: line 2: gives [\d,]+ tokens, too many to draw; cut it to 4,096 or less "
-        r"\(cut -c 1-2000\), or leave out --explain\n",
-        done.stderr,
-    )
+
+
+def test_a_page_is_written_when_a_line_is_wrong(glmctl: Run, tmp_path: Path):
+    done = glmctl("corrupt", "--html", "a.html", stdin=f"{SENTENCE}\n")
+    assert done.returncode == 1
+    assert "line 2: is empty; there is nothing to hide" in done.stderr
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").count("<section>") == 1
 
 
 class PageReader(HTMLParser):
@@ -464,7 +465,7 @@ class PageReader(HTMLParser):
         given = dict(attrs)
         self.links += [name for name in ("src", "href") if name in given]
         if tag == "td":
-            self.cells[(given["class"] or "").split()[0]] += 1
+            self.cells[(given.get("class") or "").partition(" ")[0]] += 1
 
     def handle_data(self, data: str) -> None:
         self.words.append(data)
@@ -482,7 +483,7 @@ def test_html_is_one_page_without_network_and_text_is_text(glmctl: Run, tmp_path
     assert "url(" not in shown
     for record in map(json.loads, glmctl("corrupt", "--json", stdin=text).stdout.splitlines()):
         num_a = record["part_a_length"]
-        assert page.tags["table"] == 4
+        assert page.tags["table"] == 2
         num_b = len(record["input_ids"]) - num_a
         first = PageReader((tmp_path / "a.html").read_text(encoding="utf-8").split("</section>")[0])
         assert first.cells["on"] == (num_a + num_b) * num_a + num_b * (num_b + 1) // 2

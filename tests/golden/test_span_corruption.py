@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare, kstest
 
-from glmctl.core.objective.blank_infilling import Examples, assemble
+from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.objective.released import ReleasedSampler, Row
@@ -123,16 +123,7 @@ def replay(recorded: Golden, name: str) -> Iterator[tuple[Examples, dict[str, np
         sampler = ReleasedSampler(
             config, special, recorded.sentence_ends(), longest, Random(int(batch)), noise
         )
-        drawn = sampler.draw(rows)
-        examples = assemble(
-            drawn.tokens,
-            drawn.lengths,
-            drawn.blanks,
-            special,
-            config,
-            longest,
-            drawn.source_loss_mask,
-        )
+        examples = sampler.corrupt(rows)
         made = arrays["batch"] == batch
         yield examples, {key: arrays[key][made] for key in TARGETS}
 

@@ -203,8 +203,7 @@ def offer(
     if config.temperature == 0:
         return rank(logits, offered, rows, rules)
     drawn = draw(logits, offered, config, uniforms_of(rows))
-    pairs = zip(drawn.ids, drawn.log_probs, strict=True)
-    return [[Candidate(0, token, log_prob)] for token, log_prob in pairs]
+    return [[Candidate(0, token, log_prob)] for token, log_prob in drawn]
 
 
 def prefill(model: GLM, prompts: Sequence[Prompt], sop: int, cache: KeyValueCache) -> Tensor:
@@ -225,16 +224,10 @@ def insert(prompt: Prompt, fills: Sequence[Fill], tokenizer: Tokenizer) -> Infil
     text, *rest = around_blanks(prompt.text, tokenizer.special)
     blanks = []
     for fill, following in zip(fills, rest, strict=True):
-        words = words_after(text, fill.ids, tokenizer)
+        words, *others = (words_after(text, it.ids, tokenizer) for it in (fill, *fill.ranked))
         n_best = tuple(
-            Alternative(
-                words_after(text, other.ids, tokenizer),
-                other.ids,
-                other.log_prob,
-                other.finish,
-                other.score,
-            )
-            for other in fill.ranked
+            Alternative(other, it.ids, it.log_prob, it.finish, it.score)
+            for other, it in zip(others, fill.ranked, strict=True)
         )
         blanks.append(Blank(words, fill.ids, fill.log_prob, fill.finish, n_best))
         text += words + following

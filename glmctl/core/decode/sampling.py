@@ -6,7 +6,6 @@ Shapes: R rows, V vocabulary rows, C tokens that can be drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,15 +13,9 @@ from torch import Tensor
 from glmctl.recipe.schema import DecodeConfig
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One token of each row, and its log-probability under the model itself."""
-
-    ids: list[int]
-    log_probs: list[float]
-
-
-def draw(logits: Tensor, offered: Tensor, config: DecodeConfig, uniforms: Sequence[float]) -> Drawn:
+def draw(
+    logits: Tensor, offered: Tensor, config: DecodeConfig, uniforms: Sequence[float]
+) -> list[tuple[int, float]]:
     """Draw a token of each row by the inverse of its distribution function.
 
     Args:
@@ -31,6 +24,9 @@ def draw(logits: Tensor, offered: Tensor, config: DecodeConfig, uniforms: Sequen
             in the softmax of the log-probability, as they do in training.
         config: temperature, top-k and top-p.
         uniforms: a number from [0, 1) for each row.
+
+    Returns:
+        Of each row the token, and its log-probability under the model itself.
     """
     scores = offered.double() / config.temperature
     if config.top_k is not None:
@@ -49,5 +45,5 @@ def draw(logits: Tensor, offered: Tensor, config: DecodeConfig, uniforms: Sequen
     drawn = ids.gather(1, places)
     log_probs = logits.log_softmax(1).gather(1, drawn)[:, 0]
     # One transfer, so that a GPU is waited for once a step.
-    as_numbers = torch.stack([drawn[:, 0].double(), log_probs.double()]).tolist()
-    return Drawn([int(number) for number in as_numbers[0]], as_numbers[1])
+    both = torch.stack([drawn[:, 0].double(), log_probs.double()], 1).tolist()
+    return [(int(token), log_prob) for token, log_prob in both]

@@ -9,7 +9,7 @@ Shapes: T packed tokens, M rows with a prediction, V vocabulary rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -39,30 +39,6 @@ class Candidate:
     targets: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One packed sample: Part A, earlier spans, sop and all targets but the last."""
-
-    ids: tuple[int, ...]
-    places: tuple[int, ...]
-    span_places: tuple[int, ...]
-    part_a_length: int
-    num_predicted: int
-
-
-def lay_out(candidate: Candidate, sop: int) -> Sample:
-    """The input that predicts the targets of a candidate."""
-    part_a, earlier = candidate.part_a, candidate.part_b
-    span = (sop, *candidate.targets[:-1])
-    return Sample(
-        (*part_a, *(token for token, _, _ in earlier), *span),
-        (*range(len(part_a)), *(place for _, place, _ in earlier), *[candidate.place] * len(span)),
-        (*[0] * len(part_a), *(inner for _, _, inner in earlier), *range(1, len(span) + 1)),
-        len(part_a),
-        len(span),
-    )
-
-
 def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
     """Sum of the log-probabilities of each candidate's targets.
 
@@ -71,10 +47,7 @@ def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list
         candidates: any number, each with at least one target.
         sop: id of the token that opens a span.
     """
-    scores: list[float] = []
-    for group in groups(candidates):
-        scores += score_group(model, group, sop)
-    return scores
+    return [score for group in groups(candidates) for score in score_group(model, group, sop)]
 
 
 def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
@@ -94,39 +67,47 @@ def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
 
 def score_group(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
     """`sum_log_probs` of candidates that fit into one forward pass."""
-    samples: dict[Sample, int] = {}  # each different one, and the first of its rows among the M
-    first_rows = []
+    first_row: dict[Candidate, int] = {}  # of each different input, among the M
     num_rows = 0
+    rows: list[int] = []
     for candidate in candidates:
-        sample = lay_out(candidate, sop)
-        if sample not in samples:
-            samples[sample] = num_rows
-            num_rows += sample.num_predicted
-        first_rows.append(samples[sample])
-    log_probs = predict(model, list(samples))  # [M, V]
-    lengths = [len(candidate.targets) for candidate in candidates]
-    rows = [
-        first + i for first, length in zip(first_rows, lengths, strict=True) for i in range(length)
-    ]
+        fed = replace(candidate, targets=candidate.targets[:-1])
+        if fed not in first_row:
+            first_row[fed] = num_rows
+            num_rows += len(candidate.targets)
+        rows += range(first_row[fed], first_row[fed] + len(candidate.targets))
+    log_probs = predict(model, list(first_row), sop)  # [M, V]
     targets = [token for candidate in candidates for token in candidate.targets]
     single = log_probs[rows, targets]  # one for each target of each candidate
+    lengths = [len(candidate.targets) for candidate in candidates]
     return [part.sum().item() for part in torch.split(single, lengths)]
 
 
-def predict(model: GLM, samples: Sequence[Sample]) -> Tensor:
-    """Log-probabilities of all vocabulary rows at the last `num_predicted` places, [M, V]."""
+def predict(model: GLM, inputs: Sequence[Candidate], sop: int) -> Tensor:
+    """Log-probabilities of all vocabulary rows after sop and after every target, [M, V]."""
+    ids: list[int] = []
+    places: list[int] = []
+    in_span: list[int] = []
+    lengths: list[int] = []
+    wanted: list[int] = []
+    for fed in inputs:
+        span = (sop, *fed.targets)
+        before = len(ids)
+        ids += (*fed.part_a, *(token for token, _, _ in fed.part_b), *span)
+        places += (*range(len(fed.part_a)), *(place for _, place, _ in fed.part_b))
+        places += [fed.place] * len(span)
+        in_span += (*[0] * len(fed.part_a), *(inner for _, _, inner in fed.part_b))
+        in_span += range(1, len(span) + 1)
+        lengths.append(len(ids) - before)
+        wanted += range(len(ids) - len(span), len(ids))
     device = model.word_embedding.weight.device
-    lengths = tuple(len(sample.ids) for sample in samples)
-    segments = Segments(lengths, tuple(sample.part_a_length for sample in samples))
-    input_ids = torch.tensor([token for s in samples for token in s.ids], device=device)  # [T]
-    rows = [[x for s in samples for x in s.places], [x for s in samples for x in s.span_places]]
-    wanted = [
-        start + length - sample.num_predicted + i
-        for start, length, sample in zip(segments.starts, lengths, samples, strict=True)
-        for i in range(sample.num_predicted)
-    ]
-    position_ids = torch.tensor(rows, device=device)  # [2, T]
-    hidden = model.hidden(input_ids, position_ids, segments, torch.tensor(wanted, device=device))
+    segments = Segments(tuple(lengths), tuple(len(fed.part_a) for fed in inputs))
+    hidden = model.hidden(
+        torch.tensor(ids, device=device),
+        torch.tensor([places, in_span], device=device),  # [2, T]
+        segments,
+        torch.tensor(wanted, device=device),
+    )
     return model.logits(hidden).log_softmax(1)
 
 
@@ -164,21 +145,17 @@ def fill_with_choices(
     fills: list[list[Fill]] = [[] for _ in prompts]
     part_b: list[tuple[Token, ...]] = [()] * len(prompts)
     for blank in range(max(len(prompt.places) for prompt in prompts)):
-        open_rows = [row for row, prompt in enumerate(prompts) if blank < len(prompt.places)]
         offers = {
-            row: encode_choices(choices, prompts[row], blank, tokenizer, limit) for row in open_rows
+            row: encode_choices(choices, prompt, blank, tokenizer, limit)
+            for row, prompt in enumerate(prompts)
+            if blank < len(prompt.places)
         }
-        scores = iter(
-            sum_log_probs(
-                model,
-                [
-                    Candidate(prompts[row].part_a, part_b[row], prompts[row].places[blank], ids)
-                    for row in open_rows
-                    for ids in offers[row]
-                ],
-                sop,
-            )
-        )
+        candidates = [
+            Candidate(prompts[row].part_a, part_b[row], prompts[row].places[blank], ids)
+            for row, offered in offers.items()
+            for ids in offered
+        ]
+        scores = iter(sum_log_probs(model, candidates, sop))
         for row, offered in offers.items():
             scored = [(next(scores), ids) for ids in offered]
             log_prob, ids = max(scored, key=itemgetter(0))

@@ -45,6 +45,8 @@ class Fill:
     """What beams are ranked by."""
     ranked: tuple[Fill, ...] = ()
     """The best fills of this blank, itself the first; empty unless several were asked for."""
+    path: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    """Where its tokens stand in the cache."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +82,19 @@ class Beam:
             (*self.ids, token), (*self.log_probs, log_prob), self.total + log_prob, self.path
         )
 
-    def finish(self, end: Candidate | None, length_penalty: float) -> Finished:
+    def finish(self, end: Candidate | None, length_penalty: float) -> Fill:
         """The fill; without an end it was cut off."""
         added = () if end is None else (end.log_prob,)
         total = self.total + sum(added)
-        fill = Fill(
+        return Fill(
             self.ids,
             self.total,
             "length" if end is None else "end",
             None if end is None else end.token,
             (*self.log_probs, *added),
             total / max(1, len(self.ids)) ** length_penalty,
+            path=self.path,
         )
-        return Finished(fill, fill.score, self.path)
-
-
-class Finished(NamedTuple):
-    """A fill, its score, and where its tokens stand in the cache."""
-
-    fill: Fill
-    score: float
-    path: tuple[int, ...]
 
 
 @dataclass
@@ -111,14 +105,14 @@ class Row:
     key: int  # of the draws
     fills: list[Fill] = field(default_factory=list)
     beams: list[Beam] = field(default_factory=lambda: [Beam()])  # best first
-    finished: list[Finished] = field(default_factory=list)  # best first
+    finished: list[Fill] = field(default_factory=list)  # best first
     num_draws: int = 0
 
     @property
     def is_done(self) -> bool:
         return len(self.fills) == len(self.places)
 
-    def take(self, candidates: Sequence[Candidate], rules: Rules) -> Finished | None:
+    def take(self, candidates: Sequence[Candidate], rules: Rules) -> Fill | None:
         """Go on with the best candidates, best first; gives the fill when the blank is done."""
         num_beams, penalty = rules.config.num_beams, rules.config.length_penalty
         beams: list[Beam] = []
@@ -135,7 +129,13 @@ class Row:
             self.finished += [beam.finish(None, penalty) for beam in self.beams]
             self.beams = []
         self.finished = sorted(self.finished, key=attrgetter("score"), reverse=True)[:num_beams]
-        return self.close(rules.config.n_best) if self.is_settled(rules) else None
+        if not self.is_settled(rules):
+            return None
+        best, n_best = self.finished[0], rules.config.n_best
+        ranked = tuple(self.finished[:n_best]) if n_best > 1 else ()
+        self.fills.append(replace(best, ranked=ranked))
+        self.beams, self.finished = [Beam()], []
+        return best
 
     def is_settled(self, rules: Rules) -> bool:
         """Whether no open beam is to go on."""
@@ -143,13 +143,6 @@ class Row:
             return not self.beams
         best = self.beams[0].finish(None, rules.config.length_penalty)
         return self.finished[-1].score >= best.score
-
-    def close(self, n_best: int) -> Finished:
-        best = self.finished[0]
-        ranked = tuple(fill for fill, *_ in self.finished[:n_best]) if n_best > 1 else ()
-        self.fills.append(replace(best.fill, ranked=ranked))
-        self.beams, self.finished = [Beam()], []
-        return best
 
     def next_inputs(self, rules: Rules) -> Iterator[tuple[int, int, int]]:
         """Token, place in Part A and place in the span that each beam is fed; sop opens a blank.

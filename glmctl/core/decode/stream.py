@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from glmctl.core.decode.infill import (
-    Prompt,
-    advance,
-    around_blanks,
-    words_after,
-)
+from glmctl.core.decode.infill import Prompt, advance, around_blanks, words_after
 from glmctl.core.decode.search import Row
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.base import Tokenizer
@@ -35,7 +30,7 @@ class StreamedToken:
 def stream_fills(
     model: GLM, prompt: Prompt, row: Row, tokenizer: Tokenizer, config: DecodeConfig
 ) -> Iterator[StreamedToken]:
-    """Fill the blanks of one prompt.
+    """Fill the blanks of one prompt and give each token as it is chosen.
 
     Args:
         model: in evaluation mode.
@@ -43,9 +38,6 @@ def stream_fills(
         row: the same at the start of its first blank; holds the fills in the end.
         tokenizer: of the model.
         config: with one beam; the best of several is known only when all are done.
-
-    Yields:
-        Each token as it is chosen.
     """
     parts = around_blanks(prompt.text, tokenizer.special)
     before, shown = parts[0], 0

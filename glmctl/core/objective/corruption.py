@@ -1,4 +1,9 @@
-"""From the tokens of samples to the examples of the objective that a recipe describes."""
+"""From the tokens of samples to the examples of the objective that a recipe describes.
+
+Here and below, ``tokens`` are the samples one after another, [L], ``lengths`` the tokens of each,
+none of them 0, [n], ``keys`` what the random numbers of each follow from, [n], and ``spans`` hold
+sample, start and stop, [S, 3].
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,10 @@ from glmctl.core.objective.draws import (
     IntArray,
     Purpose,
     UInt64Array,
+    below,
     uniform,
 )
-from glmctl.core.objective.noise import noise_flags, position_offsets
+from glmctl.core.objective.noise import noise_flags
 from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.released import ReleasedSampler, Row
 from glmctl.core.objective.short import SHORTEST, cut_short
@@ -56,7 +62,7 @@ class Corruption:
         max_positions: int,
         words: Words | None = None,
     ) -> None:
-        """Put together what a batch needs.
+        """Check that the parts go together.
 
         Args:
             config: what is hidden.
@@ -73,24 +79,12 @@ class Corruption:
         self.max_positions = max_positions
         self.words = words
         self.law = LengthLaw(config.mean_span_length, config.max_span_length)
-        sums = np.cumsum(
-            [
-                config.token_weight,
-                config.sentence_weight,
-                config.document_weight,
-                config.single_span_weight,
-            ]
-        )
+        weights = (config.token_weight, config.sentence_weight, config.document_weight)
+        sums = np.cumsum([*weights, config.single_span_weight])
         self.shares = sums[:-1] / sums[-1]
 
     def __call__(self, tokens: IntArray, lengths: IntArray, keys: UInt64Array) -> Examples:
-        """Corrupt a batch.
-
-        Args:
-            tokens: the samples, one after another, [L].
-            lengths: tokens of each sample, none of them 0, [n].
-            keys: what the random numbers of each sample follow from, [n].
-        """
+        """Corrupt a batch."""
         tokens = np.asarray(tokens, np.int32)
         lengths = np.asarray(lengths, np.int64)
         if self.config.draw_mode == "batch":
@@ -127,7 +121,13 @@ class Corruption:
             objective=np.where(kind == SINGLE, TOKEN, kind).astype(np.uint8),
             is_suffix=is_suffix,
             position_offsets=self.offsets(lengths, keys, spans, is_suffix),
-            noise=self.noise(lengths, keys, short),
+            noise=noise_flags(
+                short,
+                lengths,
+                keys,
+                self.config.block_mask_probability,
+                self.config.context_mask_ratio,
+            ),
         )
 
     def choose(
@@ -135,15 +135,8 @@ class Corruption:
     ) -> tuple[IntArray, IntArray, BoolArray]:
         """Choose spans of tokens, or of words: then a token here is the last one of its word.
 
-        Args:
-            tokens: the samples, one after another, [L].
-            lengths: of each sample, [n].
-            keys: of the samples, [n].
-            kind: what is hidden in each sample, [n].
-
         Returns:
-            Short spans, [S, 3]; sentences and long spans, [S, 3]; whether a long span is the end
-            of its sample, [n].
+            Short spans; sentences and long spans; whether one of these ends its sample, [n].
         """
         config = self.config
         goal = (config.mask_ratio * lengths).astype(np.int64)
@@ -162,12 +155,8 @@ class Corruption:
             spans[:, 0] = rows[spans[:, 0]]
             long.append(spans)
         if len(rows := np.flatnonzero(kind == DOCUMENT)):
-            spans, is_suffix[rows] = document_spans(
-                lengths[rows],
-                keys[rows],
-                config.document_min_ratio,
-                config.document_suffix_probability,
-            )
+            ratio, probability = config.document_min_ratio, config.document_suffix_probability
+            spans, is_suffix[rows] = document_spans(lengths[rows], keys[rows], ratio, probability)
             spans[:, 0] = rows[spans[:, 0]]
             long.append(spans)
         return short, np.concatenate(long), is_suffix
@@ -175,13 +164,7 @@ class Corruption:
     def measure(
         self, tokens: IntArray, lengths: IntArray, spans: IntArray
     ) -> tuple[IntArray, IntArray]:
-        """Lengths of spans, [S], and of samples, [n], in what spans are counted in.
-
-        Args:
-            tokens: the samples, one after another, [L].
-            lengths: tokens of each sample, [n].
-            spans: sample, start and stop, [S, 3].
-        """
+        """Lengths of spans, [S], and of samples, [n], in what spans are counted in."""
         sample, start, stop = spans.T
         if self.words is None:
             return stop - start, lengths
@@ -197,62 +180,38 @@ class Corruption:
             return np.zeros(len(lengths), np.int64)
         sample, start, stop = spans.T
         removed = np.bincount(sample, stop - start - 1, len(lengths)).astype(np.int64)
-        offsets = position_offsets(lengths - removed, keys, self.max_positions)
+        room = self.max_positions + 1 - (lengths - removed)  # the last place stays in the table
+        offsets = below(np.maximum(room, 1), keys, Purpose.POSITION_OFFSET)
         return np.where(is_suffix, 0, offsets)  # as released
-
-    def noise(self, lengths: IntArray, keys: UInt64Array, spans: IntArray) -> BoolArray | None:
-        """Source tokens fed as [dBLOCK], [L]."""
-        config = self.config
-        if config.block_mask_probability == 0 and config.context_mask_ratio == 0:
-            return None
-        return noise_flags(
-            spans, lengths, keys, config.block_mask_probability, config.context_mask_ratio
-        )
 
     def corrupt_as_released(
         self, tokens: IntArray, lengths: IntArray, keys: UInt64Array
     ) -> Examples:
         """One objective and one generator for the whole batch."""
         rng = Random(int(keys[0]))
-        rows = [
-            Row(row.tolist(), [1] * len(row)) for row in np.split(tokens, np.cumsum(lengths)[:-1])
-        ]
         sampler = ReleasedSampler(
             self.config, self.special, self.sentence_ends, self.max_positions, rng, rng
         )
-        drawn = sampler.draw(rows)
-        return assemble(
-            drawn.tokens,
-            drawn.lengths,
-            drawn.blanks,
-            self.special,
-            self.config,
-            self.max_positions,
-            drawn.source_loss_mask,
-        )
+        rows = np.split(tokens, np.cumsum(lengths)[:-1])
+        return sampler.corrupt([Row(row.tolist(), [1] * len(row)) for row in rows])
 
 
 def refuse_what_cannot_be_drawn(
     config: ObjectiveConfig, special: SpecialTokens, max_positions: int
 ) -> None:
     """Find what a recipe's sections allow one by one but not together."""
-    problems = []
     noisy = config.block_mask_probability > 0 or config.context_mask_ratio > 0
-    if noisy and special.noise is None:
-        problems.append(
-            "block_mask_probability, context_mask_ratio: the tokenizer has no [dBLOCK]; "
-            "set tokenizer.noise_token = true"
-        )
-    if config.sentinel and not special.sentinel_masks:
-        problems.append(
-            "sentinel: the tokenizer has no sentinels; set tokenizer.num_sentinels to the "
-            "number of spans in a sample"
-        )
-    if config.short_sequence_probability > 0 and max_positions - 1 <= SHORTEST:
-        problems.append(
-            f"short_sequence_probability: pieces have {SHORTEST} tokens or more, which "
-            f"{max_positions} positions do not hold; set it to 0"
-        )
+    cuts = config.short_sequence_probability > 0
+    lacking = {
+        "block_mask_probability, context_mask_ratio: the tokenizer has no [dBLOCK]; "
+        "set tokenizer.noise_token = true": noisy and special.noise is None,
+        "sentinel: the tokenizer has no sentinels; set tokenizer.num_sentinels to the "
+        "number of spans in a sample": config.sentinel and not special.sentinel_masks,
+        f"short_sequence_probability: pieces have {SHORTEST} tokens or more, which "
+        f"{max_positions} positions do not hold; set it to 0": cuts
+        and max_positions <= SHORTEST + 1,
+    }
+    problems = [problem for problem, is_so in lacking.items() if is_so]
     only_blanks = {
         "sentence_weight": config.sentence_weight > 0,
         "document_weight": config.document_weight > 0,

@@ -50,11 +50,13 @@ def mix(values: UInt64Array) -> UInt64Array:
     return values
 
 
-def sample_keys(seed: int, epoch: int, index: int | IntArray | UInt64Array) -> UInt64Array:
+def sample_keys(
+    seed: int | IntArray, epoch: int, index: int | IntArray | UInt64Array
+) -> UInt64Array:
     """The key of each sample, from which all of its numbers follow, [n].
 
     Args:
-        seed: of the run.
+        seed: of the run, or one for each sample.
         epoch: pass over the data.
         index: one sample, or an array of them.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from glmctl.core.objective.draws import BoolArray
+from glmctl.core.objective.draws import BoolArray, IntArray
 from glmctl.core.objective.readable import Part, Reader
 
 TOKENS_PER_BLANK = 10
@@ -52,20 +52,17 @@ class Explanation:
     tokens: tuple[TokenView, ...]
 
 
-def lay_out_explanation(
-    record: Mapping[str, Any], reader: Reader, mask: BoolArray, limit: int
-) -> Explanation:
-    """Choose the tokens to show and name them.
+def explain_tokens(record: Mapping[str, Any], reader: Reader, limit: int) -> Explanation:
+    """Name the tokens of an example and show who sees whom.
 
     Args:
         record: the example.
         reader: of its tokenizer.
-        mask: who sees whom, [S, S].
         limit: the most tokens, and gaps between them, that are shown.
     """
     blanks = {place: name for name, place in reader.blanks(record).values()}
     shown = choose_tokens(record, [*blanks], limit)
-    ends = [-1, *shown]
+    sees = attention_mask(record["part_a_length"], np.array(shown))
     places, places_in_span = record["position_ids"]
     part_a, part_b = reader.describe(record)
     return Explanation(
@@ -88,11 +85,27 @@ def lay_out_explanation(
                 place_in_span=places_in_span[index],
                 is_part_b=index >= record["part_a_length"],
                 is_blank=index in blanks,
-                sees=tuple(mask[index, shown].tolist()),
+                sees=tuple(row),
             )
-            for before, index in zip(ends, shown, strict=False)
+            for before, index, row in zip([-1, *shown[:-1]], shown, sees.tolist(), strict=True)
         ),
     )
+
+
+def attention_mask(part_a_length: int, places: IntArray) -> BoolArray:
+    """Part A sees all of Part A; Part B sees Part A and its own past.
+
+    The model itself builds no such square: Part A and Part B are two calls.
+
+    Args:
+        part_a_length: tokens of Part A.
+        places: of some tokens in their example, [K].
+
+    Returns:
+        True where the token of a row may see that of a column, [K, K].
+    """
+    mask: BoolArray = (places < part_a_length) | (places <= places[:, None])
+    return mask
 
 
 def choose_tokens(record: Mapping[str, Any], masks: list[int], limit: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the released 10B recipe adds to the examples of short spans: [dBLOCK] and shifted places.
+"""What the released 10B recipe adds to the examples of short spans: [dBLOCK].
 
 Shapes: n samples, S spans, L source tokens.
 """
@@ -7,14 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glmctl.core.objective.draws import (
-    BoolArray,
-    IntArray,
-    Purpose,
-    UInt64Array,
-    below,
-    uniform,
-)
+from glmctl.core.objective.draws import BoolArray, IntArray, Purpose, UInt64Array, uniform
 from glmctl.core.objective.ragged import ragged, rank_in_row, starts_of
 from glmctl.core.objective.spans import shuffled
 
@@ -28,16 +21,18 @@ def noise_flags(
     keys: UInt64Array,
     hidden_probability: float,
     context_ratio: float,
-) -> BoolArray:
-    """Which source tokens are fed as [dBLOCK], [L].
+) -> BoolArray | None:
+    """Which source tokens are fed as [dBLOCK], [L]; None when there is no noise at all.
 
     Args:
         spans: the spans of the samples that get noise, [S, 3].
         lengths: tokens of each sample, [n].
-        keys: keys of the samples, [n].
+        keys: of the samples, [n].
         hidden_probability: chance of each hidden token.
         context_ratio: share of the sample that becomes noise in Part A.
     """
+    if hidden_probability == 0 and context_ratio == 0:
+        return None
     sample, start, stop = spans.T
     owner, rank = ragged(stop - start)
     hidden = starts_of(lengths)[sample[owner]] + start[owner] + rank
@@ -66,8 +61,3 @@ def near_blanks(spans: IntArray, lengths: IntArray) -> BoolArray:
         is_near[first + np.minimum(stop + distance, size) - 1] = True
         is_near[first + np.maximum(size - distance, 0)] = True
     return is_near
-
-
-def position_offsets(part_a_lengths: IntArray, keys: UInt64Array, max_positions: int) -> IntArray:
-    """How far to shift the places of each sample so that the last one stays in the table, [n]."""
-    return below(np.maximum(max_positions + 1 - part_a_lengths, 1), keys, Purpose.POSITION_OFFSET)

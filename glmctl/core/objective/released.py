@@ -14,8 +14,15 @@ from random import Random
 
 import numpy as np
 
-from glmctl.core.objective.blank_infilling import DOCUMENT, SENTENCE, TOKEN, Blanks
-from glmctl.core.objective.draws import BoolArray, IntArray, UInt8Array
+from glmctl.core.objective.blank_infilling import (
+    DOCUMENT,
+    SENTENCE,
+    TOKEN,
+    Blanks,
+    Examples,
+    assemble,
+)
+from glmctl.core.objective.draws import BoolArray
 from glmctl.core.objective.noise import CONTEXT_RANGE
 from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.short import SHORTEST
@@ -45,22 +52,12 @@ class Choice:
     noise: tuple[int, ...] = ()  # places of tokens that are fed as [dBLOCK]
 
 
-@dataclass(frozen=True)
-class DrawnBatch:
-    """What assemble takes: the rows that are kept, perhaps cut short, and their blanks."""
-
-    tokens: IntArray  # [L]
-    lengths: IntArray  # [n]
-    blanks: Blanks
-    source_loss_mask: UInt8Array  # [L]
-
-
 class ReleasedSampler:
-    """Chooses the blanks of a batch.
+    """Corrupts batches.
 
     Args:
         config: weights and options.
-        special: eos and [CLS].
+        special: ids of the control tokens.
         sentence_ends: whether a token ends a sentence, by id.
         max_positions: longest row.
         rng: of all draws but those of the [dBLOCK] noise in Part B.
@@ -86,7 +83,7 @@ class ReleasedSampler:
         self.sizes = range(1, law.max_length + 1)
         self.size_weights = law.weights.tolist()
 
-    def draw(self, rows: Sequence[Row]) -> DrawnBatch:
+    def corrupt(self, rows: Sequence[Row]) -> Examples:
         """Choose the objective of the batch, then the blanks of each row."""
         config, rng = self.config, self.rng
         if rng.random() < config.short_sequence_probability:
@@ -104,7 +101,24 @@ class ReleasedSampler:
         else:
             objective = DOCUMENT
             choices = self.hide_long_spans(rows)
-        return stack([choice for choice in choices if choice is not None], objective)
+        kept = [choice for choice in choices if choice is not None]
+        lengths = np.array([len(choice.row.tokens) for choice in kept], np.int64)
+        spans = [(row, *span) for row, choice in enumerate(kept) for span in choice.spans]
+        noise = np.zeros(lengths.sum(), bool)
+        for first, choice in zip(starts_of(lengths).tolist(), kept, strict=True):
+            noise[[first + place for place in choice.noise]] = True
+        blanks = Blanks(
+            spans=np.array(spans, np.int64).reshape(-1, 3),
+            objective=np.full(len(kept), objective, np.uint8),
+            is_suffix=np.array([choice.is_suffix for choice in kept], bool),
+            position_offsets=np.array([choice.position_offset for choice in kept], np.int64),
+            noise=noise if noise.any() else None,
+        )
+        tokens = np.array([token for choice in kept for token in choice.row.tokens], np.int32)
+        loss_mask = np.array([bit for choice in kept for bit in choice.row.loss_mask], np.uint8)
+        return assemble(
+            tokens, lengths, blanks, self.special, config, self.max_positions, loss_mask
+        )
 
     def hide_tokens(self, row: Row, *, is_single: bool) -> Choice | None:
         """Short spans, until they hold the share of the row that is to be hidden."""
@@ -274,27 +288,3 @@ class ReleasedSampler:
 
     def is_end(self, token: int) -> bool:
         return bool(self.sentence_ends[token]) or token == self.special.eos
-
-
-def stack(choices: Sequence[Choice], objective: int) -> DrawnBatch:
-    """Put the rows one after another."""
-    lengths = np.array([len(choice.row.tokens) for choice in choices], np.int64)
-    spans = [(row, *span) for row, choice in enumerate(choices) for span in choice.spans]
-    noise = np.zeros(lengths.sum(), bool)
-    for first, choice in zip(starts_of(lengths).tolist(), choices, strict=True):
-        noise[[first + place for place in choice.noise]] = True
-    blanks = Blanks(
-        spans=np.array(spans, np.int64).reshape(-1, 3),
-        objective=np.full(len(choices), objective, np.uint8),
-        is_suffix=np.array([choice.is_suffix for choice in choices], bool),
-        position_offsets=np.array([choice.position_offset for choice in choices], np.int64),
-        noise=noise if noise.any() else None,
-    )
-    return DrawnBatch(
-        tokens=np.array([token for choice in choices for token in choice.row.tokens], np.int32),
-        lengths=lengths,
-        blanks=blanks,
-        source_loss_mask=np.array(
-            [m for choice in choices for m in choice.row.loss_mask], np.uint8
-        ),
-    )

@@ -37,11 +37,7 @@ def restore(
 
 
 def check(length: int, part_a_length: int, spans: Sequence[tuple[int, int]]) -> None:
-    """See that an example of this layout can exist.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """See that an example of this layout can exist; ValueError says why not."""
     part_b_length = sum(stop - start + 1 for start, stop in spans)
     if length - part_a_length not in (part_b_length, part_b_length - 1):
         raise ValueError(

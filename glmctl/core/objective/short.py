@@ -7,14 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glmctl.core.objective.draws import (
-    BoolArray,
-    IntArray,
-    Purpose,
-    UInt64Array,
-    below,
-    bits,
-)
+from glmctl.core.objective.draws import BoolArray, IntArray, Purpose, UInt64Array, below, bits
 from glmctl.core.objective.ragged import count_up, ragged, starts_of
 
 SHORTEST = 32
@@ -33,13 +26,7 @@ def cut_short(
 
     A piece starts at a random sentence and ends with a sentence where that keeps half of it.
 
-    Args:
-        tokens: the samples, one after another, [L].
-        lengths: tokens of each sample, [n].
-        keys: keys of the samples, [n].
-        is_cut: which samples to cut, [n].
-        sentence_ends: whether a token ends a sentence, by id.
-        max_positions: a sample gives as many pieces as fit in here.
+    ``is_cut`` [n] says which; each gives as many pieces as fit into ``max_positions``.
 
     Returns:
         Tokens, lengths and keys of what is now there.

@@ -9,7 +9,6 @@ Shapes: n samples, S spans, L source tokens.
 
 from __future__ import annotations
 
-from functools import cached_property
 from math import exp, lgamma, log
 
 import numpy as np
@@ -33,26 +32,16 @@ class LengthLaw:
     """Lengths 1, 2, ... max_length with Poisson weights: 0 is left out, as released."""
 
     def __init__(self, mean: float, max_length: int) -> None:
-        self.mean = mean
+        lengths = range(1, max_length + 1)
+        weights = [exp(k * log(mean) - mean - lgamma(k + 1)) for k in lengths]
         self.max_length = max_length
-
-    @cached_property
-    def weights(self) -> FloatArray:
-        lengths = range(1, self.max_length + 1)
-        return np.array([exp(k * log(self.mean) - self.mean - lgamma(k + 1)) for k in lengths])
-
-    @cached_property
-    def cumulative(self) -> FloatArray:
+        self.weights: FloatArray = np.array(weights)
+        sums = np.cumsum(self.weights)
+        self.cumulative: FloatArray = sums / sums[-1]
         """Chance of a length of at most 1, 2, ...; the last is exactly 1."""
-        sums: FloatArray = np.cumsum(self.weights)
-        shares: FloatArray = sums / sums[-1]
-        return shares
-
-    @cached_property
-    def first_guess(self) -> IntArray:
-        """Of each bucket of [0, 1), how many lengths are surely too short."""
         buckets = np.arange(NUM_BUCKETS) / NUM_BUCKETS
-        return np.searchsorted(self.cumulative, buckets, side="right")
+        self.first_guess = np.searchsorted(self.cumulative, buckets, side="right")
+        """Of each bucket of [0, 1), how many lengths are surely too short."""
 
     def lengths(self, uniforms: FloatArray) -> IntArray:
         """The length at each point of [0, 1); a table is five times as fast as bisection."""

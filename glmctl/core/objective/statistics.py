@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import erfc, exp, factorial, lgamma, log, sqrt
 
 import numpy as np
 
@@ -23,8 +22,6 @@ FEWEST_EXPECTED = 5
 """Of a cell of the chi-square; lengths that are expected less often share a cell."""
 NEVER = 1e-9
 """A chance that is taken for none."""
-MOST_FACTORS = 20
-"""So many spans are never in text order by chance."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +31,6 @@ class Spread:
     shortest: int
     mean: float
     longest: int
-
-
-@dataclass(frozen=True)
-class SpanOrder:
-    """How Part B orders the spans; compare each share with the one that a shuffle gives."""
-
-    num_lines_of_several_spans: int
-    lines_in_text_order_share: float
-    lines_in_text_order_if_shuffled_share: float
-    neighbours_in_text_order_share: float
-    """Half of them, if shuffled."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,6 @@ class ObjectiveStatistics:
     mean_span_length: float
     part_a: Spread
     part_b: Spread
-    order: SpanOrder | None
     span_lengths: dict[int, int]
     """Number of spans by their length."""
     law_share: list[float] | None
@@ -92,41 +77,35 @@ class SpanStatistics:
 
 @dataclass
 class Tally:
-    """Sums over the examples of one objective; their size does not grow with the stream."""
+    """Sums over the examples of one objective; they do not grow with the stream."""
 
-    num_lines: int = 0
     source_tokens: int = 0
     hidden_tokens: int = 0
     span_lengths: Counter[int] = field(default_factory=Counter)
-    part_a: list[int] = field(default_factory=list)  # shortest, longest, sum
-    part_b: list[int] = field(default_factory=list)
-    several: int = 0
-    in_order: int = 0
-    by_chance: float = 0.0
-    neighbours: int = 0
-    neighbours_in_order: int = 0
+    part_a: Counter[int] = field(default_factory=Counter)
+    part_b: Counter[int] = field(default_factory=Counter)
 
     def result(self, law_share: list[float] | None) -> ObjectiveStatistics:
         num_spans = self.span_lengths.total()
-        total = sum(length * count for length, count in self.span_lengths.items())
-        order = SpanOrder(
-            self.several,
-            self.in_order / max(self.several, 1),
-            self.by_chance / max(self.several, 1),
-            self.neighbours_in_order / max(self.neighbours, 1),
-        )
         return ObjectiveStatistics(
-            num_lines=self.num_lines,
+            num_lines=self.part_a.total(),
             num_source_tokens=self.source_tokens,
             masked_share=self.hidden_tokens / self.source_tokens,
             num_spans=num_spans,
-            mean_span_length=total / max(num_spans, 1),
-            part_a=spread(self.part_a, self.num_lines),
-            part_b=spread(self.part_b, self.num_lines),
-            order=order if self.several else None,
+            mean_span_length=sum_of(self.span_lengths) / max(num_spans, 1),
+            part_a=spread(self.part_a),
+            part_b=spread(self.part_b),
             span_lengths=dict(sorted(self.span_lengths.items())),
             law_share=law_share,
         )
+
+
+def sum_of(lengths: Counter[int]) -> int:
+    return sum(length * count for length, count in lengths.items())
+
+
+def spread(lengths: Counter[int]) -> Spread:
+    return Spread(min(lengths), sum_of(lengths) / lengths.total(), max(lengths))
 
 
 class SpanCounter:
@@ -152,15 +131,12 @@ class SpanCounter:
         for number in np.unique(examples.objective).tolist():
             tally = self.tallies.setdefault(number, Tally())
             rows, here = examples.objective == number, objective == number
-            tally.num_lines += int(rows.sum())
+            spans, part_a = examples.spans[here], examples.part_a_lengths[rows]
             tally.source_tokens += int(lengths[rows].sum())
-            spans = examples.spans[here]
             tally.hidden_tokens += int((spans[:, 2] - spans[:, 1]).sum())
             tally.span_lengths.update(sizes[here].tolist())
-            part_a = examples.part_a_lengths[rows]
-            tally.part_a = merge(tally.part_a, part_a)
-            tally.part_b = merge(tally.part_b, examples.lengths[rows] - part_a)
-            count_order(tally, spans)
+            tally.part_a.update(part_a.tolist())
+            tally.part_b.update((examples.lengths[rows] - part_a).tolist())
         is_drawn = (objective == TOKEN) | (objective == MLM)
         has_room = self.never_cuts(units)[examples.spans[:, 0]]
         self.tested.update(sizes[is_drawn & has_room].tolist())
@@ -189,8 +165,9 @@ class SpanCounter:
             law = "not tested: every line is too short to hold all that may be drawn uncut"
         elif test is None:
             law = "not tested: too few spans, or one length for all"
+        num_good = sum(tally.part_a.total() for tally in self.tallies.values())
         return SpanStatistics(
-            num_lines=sum(tally.num_lines for tally in self.tallies.values()) + self.num_failed,
+            num_lines=num_good + self.num_failed,
             num_failed_lines=self.num_failed,
             span_length_unit=unit,
             objectives={
@@ -200,36 +177,6 @@ class SpanCounter:
             law=law,
             test=test,
         )
-
-
-def merge(sums: Sequence[int], values: IntArray) -> list[int]:
-    """Shortest, longest and sum, with more values."""
-    new = [int(values.min()), int(values.max()), int(values.sum())]
-    if not sums:
-        return new
-    return [min(sums[0], new[0]), max(sums[1], new[1]), sums[2] + new[2]]
-
-
-def spread(sums: Sequence[int], count: int) -> Spread:
-    shortest, longest, total = sums
-    return Spread(shortest, total / count, longest)
-
-
-def count_order(tally: Tally, spans: IntArray) -> None:
-    """Count neighbours in Part B, and lines, that stand as in the text."""
-    sample, start, _ = spans.T
-    is_next = sample[1:] == sample[:-1]
-    ascends = (np.diff(start) > 0)[is_next]
-    tally.neighbours += len(ascends)
-    tally.neighbours_in_order += int(ascends.sum())
-    _, row, num_spans = np.unique(sample, return_inverse=True, return_counts=True)
-    num_ascents = np.bincount(row[1:][is_next], ascends, len(num_spans))
-    several = num_spans > 1
-    tally.several += int(several.sum())
-    tally.in_order += int((num_ascents == num_spans - 1)[several].sum())
-    tally.by_chance += sum(
-        1 / factorial(count) for count in num_spans[several].tolist() if count < MOST_FACTORS
-    )
 
 
 def chi_square(observed: Counter[int], shares: Sequence[float]) -> ChiSquare | None:
@@ -247,18 +194,14 @@ def chi_square(observed: Counter[int], shares: Sequence[float]) -> ChiSquare | N
     last_seen, last_expected = cells[-1]
     cells[-1] = (last_seen + seen, last_expected + expected)
     distance = sum((seen - expected) ** 2 / expected for seen, expected in cells)
-    return ChiSquare(num_spans, distance, len(cells) - 1, upper_tail(distance, len(cells) - 1))
+    degrees = len(cells) - 1
+    return ChiSquare(num_spans, distance, degrees, upper_tail(distance, degrees))
 
 
 def upper_tail(chi_square: float, degrees_of_freedom: int) -> float:
-    """Chance of a chi-square of at least this size; for whole degrees of freedom the sum is exact.
+    """Chance of a chi-square of at least this size."""
+    import torch  # takes a second to load, and nothing else here needs it
 
-    It is the regularised gamma function Q(degrees / 2, chi_square / 2).
-    """
-    half = chi_square / 2
-    if half == 0:
-        return 1.0
-    is_odd = degrees_of_freedom % 2
-    powers = [is_odd / 2 + term for term in range(degrees_of_freedom // 2)]
-    terms = [exp(power * log(half) - half - lgamma(power + 1)) for power in powers]
-    return sum(terms) + (erfc(sqrt(half)) if is_odd else 0.0)
+    halves = torch.tensor([degrees_of_freedom, chi_square], dtype=torch.float64) / 2
+    tail: float = torch.special.gammaincc(*halves).item()
+    return tail

@@ -59,14 +59,16 @@ def test_nothing_of_a_text_is_markup_on_the_page():
     page = draw_html(EXAMPLE)
     assert page.count("<b>") == 2  # "Part A" and "Part B"
     assert page.count("<i>") == 0
-    assert page.count("&lt;b&gt;") == 4  # in Part A, among the rows, and twice in the grid
+    assert page.count("&lt;b&gt;") == 3  # in Part A, in its row and in its column
     assert page.count("&lt;i&gt;") == 1
     assert "</mark> &amp;</p>" in page
 
 
 def test_the_page_marks_parts_blanks_and_gaps():
     page = draw_html(EXAMPLE)
-    assert page.count('<td class="a blank gap">') == 4
+    assert page.count('<tr class="a blank gap">') == 1
+    assert page.count('<th class="a blank gap">') == 1
+    assert page.count('<td class="on a blank gap">') == 4
     assert page.count('<td class="on b"></td>') == 3
     assert page.count('<td class="off b"></td>') == 5
 

@@ -11,12 +11,12 @@ def test_lines_of_the_standard_input_are_read_in_windows_of_batches(monkeypatch)
     lines = b"one\ntwo\r\n\n" + b"more\n" * 30 + b"last"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(lines))))
     first, second, third = windows_of(None, 2)
-    assert first[:4] == [b"one", b"two", b"", b"more"]
-    assert (len(first), second, third) == (32, [b"more"], [b"last"])
+    assert [*first.items()][:4] == [(1, b"one"), (2, b"two"), (3, b""), (4, b"more")]
+    assert (len(first), second, third) == (32, {33: b"more"}, {34: b"last"})
 
 
 def test_texts_of_the_command_line_are_lines():
-    assert [*windows_of(["one", "b\udcff"], 2)] == [[b"one", b"b\xff"]]
+    assert [*windows_of(["one", "b\udcff"], 2)] == [{1: b"one", 2: b"b\xff"}]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_settings_come_from_flags_and_overrides():
         ("decode.top=4", "decode.top: unknown key; did you mean 'top_p'?"),
         ("decode.beams=4", "decode.beams: unknown key; did you mean 'num_beams'?"),
         ("train.seed=4", "--set train.seed=4: is not of the form decode.key=value"),
+        ('decode.seed="4', '--set decode.seed="4: is not a TOML value; close the quote or bracket'),
         ("decode.temperature=-1", "decode.temperature: should be greater than or equal to 0; fou"),
         ("decode.seed=many", "decode.seed: should be a valid integer; found 'many'"),
         ("decode.top_k=4", "decode.top_k: 4 narrows a draw, and temperature 0 draws nothing; set"),

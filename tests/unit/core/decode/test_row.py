@@ -58,7 +58,7 @@ def test_two_ways_to_end_are_one_fill():
     row = Row(places=(2,), key=0)
     row.take([Candidate(0, 7, -1.0)], rules())
     row.take([Candidate(0, EOS, -0.5), Candidate(0, EOP, -0.7), Candidate(0, 8, -0.9)], rules())
-    assert [(f.fill.ids, f.fill.end, f.score) for f in row.finished] == [((7,), EOS, -1.5)]
+    assert [(f.ids, f.end, f.score) for f in row.finished] == [((7,), EOS, -1.5)]
 
 
 def test_the_end_counts_for_the_score_but_not_for_the_length():
@@ -67,8 +67,8 @@ def test_the_end_counts_for_the_score_but_not_for_the_length():
     row.take([Candidate(0, 8, -1.0)], settings)
     row.take([Candidate(0, EOP, -3.0), Candidate(0, 9, -4.0)], settings)
     (finished,) = row.finished
-    assert (finished.fill.log_prob, finished.score) == (-2.0, -2.5)
-    assert finished.fill.token_log_probs == (-1.0, -1.0, -3.0)
+    assert (finished.log_prob, finished.score) == (-2.0, -2.5)
+    assert finished.token_log_probs == (-1.0, -1.0, -3.0)
 
 
 def test_an_empty_fill_has_length_one():

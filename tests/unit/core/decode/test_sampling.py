@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from glmctl.core.decode.sampling import Drawn, draw
+from glmctl.core.decode.sampling import draw
 from glmctl.recipe.schema import DecodeConfig
 
 LOGITS = torch.tensor([[0.2, 0.5, 0.3]]).log()
@@ -11,12 +11,12 @@ LOGITS = torch.tensor([[0.2, 0.5, 0.3]]).log()
 
 def drawn(uniform: float, **settings: float) -> int:
     config = DecodeConfig(temperature=1.0, **settings)
-    return draw(LOGITS, LOGITS, config, [uniform]).ids[0]
+    return draw(LOGITS, LOGITS, config, [uniform])[0][0]
 
 
 def test_tokens_beyond_the_tokenizer_are_never_drawn_but_count_in_the_softmax():
     found = draw(LOGITS, LOGITS[:, :1], DecodeConfig(temperature=1.0), [0.9])
-    assert found == Drawn([0], [pytest.approx(math.log(0.2))])
+    assert found == [(0, pytest.approx(math.log(0.2)))]
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_a_draw_inverts_the_distribution_function_from_the_best_token_down(unifo
 def test_a_blocked_token_is_not_drawn_and_leaves_the_log_probability_alone():
     offered = torch.tensor([[0.2, 0.0, 0.3]]).log()
     config = DecodeConfig(temperature=1.0)
-    assert draw(LOGITS, offered, config, [0.59]) == Drawn([2], [pytest.approx(math.log(0.3))])
-    assert draw(LOGITS, offered, config, [0.61]).ids == [0]
+    assert draw(LOGITS, offered, config, [0.59]) == [(2, pytest.approx(math.log(0.3)))]
+    assert draw(LOGITS, offered, config, [0.61])[0][0] == 0
 
 
 @pytest.mark.parametrize(("uniform", "token"), [(0.62, 1), (0.63, 2), (1 - 2**-53, 2)])
@@ -47,8 +47,8 @@ def test_a_low_temperature_sharpens_the_draw_but_not_the_log_probability():
     # p ** 2 = 0.25, 0.09, 0.04: the best one has 0.658 of their sum.
     logits = LOGITS.expand(2, 3)
     found = draw(logits, logits, DecodeConfig(temperature=0.5), [0.65, 0.67])
-    assert found.ids == [1, 2]
-    assert found.log_probs == pytest.approx([math.log(0.5), math.log(0.3)])
+    expected = [(1, math.log(0.5)), (2, math.log(0.3))]
+    assert found == [(token, pytest.approx(log_prob)) for token, log_prob in expected]
 
 
 def test_narrowing_a_draw_that_is_not_made_is_refused():

@@ -1,6 +1,6 @@
 import numpy as np
 
-from glmctl.core.objective.explanation import lay_out_explanation
+from glmctl.core.objective.explanation import attention_mask, explain_tokens
 from glmctl.core.objective.readable import Reader, show_bytes
 from glmctl.core.tokenizer.load import find_tokenizer
 
@@ -41,11 +41,17 @@ def record(length: int, spans: list[tuple[int, int]]) -> dict[str, object]:
 
 def view(length: int, spans: list[tuple[int, int]], limit: int) -> list[tuple[object, ...]]:
     example = record(length, spans)
-    size = len(example["input_ids"])
-    mask = np.eye(size, dtype=bool)
-    tokens = lay_out_explanation(example, READER, mask, limit).tokens
-    assert [token.sees.index(True) for token in tokens] == [*range(len(tokens))]
+    tokens = explain_tokens(example, READER, limit).tokens
+    num_a = sum(not token.is_part_b for token in tokens)
+    assert [sum(t.sees) for t in tokens] == [num_a] * num_a + [*range(num_a + 1, len(tokens) + 1)]
     return [(t.index, t.num_skipped, t.reads, t.predicts, t.place, t.place_in_span) for t in tokens]
+
+
+def test_part_a_sees_itself_and_part_b_sees_part_a_and_its_own_past():
+    first = attention_mask(2, np.arange(4)).astype(int).tolist()
+    assert first == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert attention_mask(4, np.arange(4)).all()
+    assert attention_mask(5, np.array([3, 8, 9])).tolist()[1] == [True, True, False]
 
 
 def test_a_short_example_is_shown_whole():

@@ -4,7 +4,7 @@ from random import Random
 
 import numpy as np
 
-from glmctl.core.objective.blank_infilling import Examples, assemble
+from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.released import ReleasedSampler, Row
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import ObjectiveConfig
@@ -34,10 +34,7 @@ def corrupt(tokens: list[int], seed: int, **options: object) -> Examples:
     config = ObjectiveConfig.model_validate(options)
     rng = Random(seed)
     sampler = ReleasedSampler(config, SPECIAL, SENTENCE_ENDS, LONGEST, rng, rng)
-    drawn = sampler.draw([Row(tokens, [0] + [1] * (len(tokens) - 1))])
-    return assemble(
-        drawn.tokens, drawn.lengths, drawn.blanks, SPECIAL, config, LONGEST, drawn.source_loss_mask
-    )
+    return sampler.corrupt([Row(tokens, [0] + [1] * (len(tokens) - 1))])
 
 
 def part_a(example: Examples) -> list[int]:

@@ -108,7 +108,7 @@ def two_examples() -> Examples:
     )
 
 
-def test_lengths_shares_and_order_are_counted():
+def test_lengths_and_shares_are_counted():
     counter = SpanCounter(corruption())
     for _ in range(2):
         counter.add(np.full(16, 50), np.array([10, 6]), two_examples())
@@ -122,12 +122,3 @@ def test_lengths_shares_and_order_are_counted():
     assert token.span_lengths == {1: 4, 2: 4}
     assert (token.part_a.shortest, token.part_a.mean, token.part_a.longest) == (5, 7.0, 9)
     assert (token.part_b.shortest, token.part_b.mean, token.part_b.longest) == (3, 5.0, 7)
-    assert token.order.num_lines_of_several_spans == 2
-    assert token.order.lines_in_text_order_share == 0
-    assert token.order.lines_in_text_order_if_shuffled_share == pytest.approx(1 / 6)
-    assert token.order.neighbours_in_text_order_share == 0.5
-
-
-def test_text_order_is_seen():
-    order = count(200, 20, span_order="text").objectives["token"].order
-    assert (order.lines_in_text_order_share, order.neighbours_in_text_order_share) == (1, 1)
