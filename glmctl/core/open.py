@@ -25,7 +25,7 @@ from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import DecodeConfig, ModelConfig
+from glmctl.recipe.schema import DecodeConfig, ModelConfig, ObjectiveConfig
 
 GREEDY = DecodeConfig()
 DTYPES = {
@@ -44,6 +44,7 @@ class Glm:
     module: GLM
     tokenizer: Tokenizer | None  # None: its folder holds none
     source: str
+    objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
 
     def logits(
@@ -236,6 +237,7 @@ class Glm:
             self.config,
             self.tokenizer,
             provenance={"source": self.source},
+            objective=self.objective,
             license=self.license,
         )
 
@@ -245,6 +247,12 @@ class Glm:
         Raises:
             InputError: it cannot.
         """
+        if self.objective is not None and self.objective.sentinel:
+            raise InputError(
+                self.source,
+                "was trained with a mask and a start token for each blank (objective.sentinel); "
+                "filling such blanks is not offered; its logits and losses are",
+            )
         if self.config.position != "learned_2d":
             raise InputError(
                 self.source,
@@ -322,7 +330,14 @@ def load(
         raise MachineError(f"device {device}", "this machine has no usable GPU; use cpu")
     module = build(found, str(path_or_name))
     module.to(device=device, dtype=None if dtype is None else dtype_named(dtype))
-    return Glm(found.config, module.eval(), found.tokenizer, str(path_or_name), found.license)
+    return Glm(
+        found.config,
+        module.eval(),
+        found.tokenizer,
+        str(path_or_name),
+        found.objective,
+        found.license,
+    )
 
 
 def dtype_named(name: str) -> torch.dtype:
@@ -372,4 +387,5 @@ def build(found: Found, place: str) -> GLM:
     if problems:
         raise InputError(place, *problems)
     module.load_state_dict(found.tensors, assign=True)
+    module.counts_in_span = found.objective is None or found.objective.second_position
     return module

@@ -15,9 +15,8 @@ def builtin_folder() -> Path:
 
 
 def builtin_recipes() -> list[Path]:
-    """The recipes of the package, without the parents they extend."""
-    files = [file for file in builtin_folder().rglob("*.toml") if file.parent.name != "_models"]
-    return sorted(files, key=recipe_name)
+    """The recipes of the package."""
+    return sorted(builtin_folder().rglob("*.toml"), key=recipe_name)
 
 
 def recipe_name(path_or_name: str | Path) -> str:

@@ -21,7 +21,8 @@ from glmctl.recipe.find import builtin_folder, find_parent, find_recipe, recipe_
 from glmctl.recipe.keys import flatten, values_of
 from glmctl.recipe.schema import Recipe, Section
 
-MAX_PARENTS = 2
+MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the user over them
+OWN_CLAIMS = ("experiments", "certainty")  # true of the file that makes them alone
 VARIABLE = r"\$\{(\w+)\}"
 Tables = dict[str, Any]
 
@@ -131,7 +132,11 @@ def read_files(path: Path, place: str) -> Draft:
         tables = parse(path, place)
         chain.append((tables, Origin("parent" if chain else "file", file_name(path))))
         head = tables.get("recipe")
-        parent = head.pop("extends", None) if isinstance(head, dict) else None
+        parent = None
+        if isinstance(head, dict):
+            parent = head.pop("extends", None)
+            for key in OWN_CLAIMS if len(chain) > 1 else ():
+                head.pop(key, None)
         if parent is None:
             break
         if len(chain) > MAX_PARENTS:

@@ -261,6 +261,7 @@ def train(
         config,
         tokenizer,
         provenance={"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]},
+        objective=recipe.objective,
         abilities=trained_objectives(recipe.objective),
     )
     finished = summarize(outputs.log, state)

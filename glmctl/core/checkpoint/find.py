@@ -19,7 +19,7 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig
 
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
@@ -41,6 +41,7 @@ class Found:
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     tokenizer: Tokenizer | None
+    objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
 
 
@@ -87,7 +88,13 @@ def read_folder(folder: Path) -> Found:
             f"the tokenizer is damaged: expected digest {made_with}, found "
             f"{tokenizer.fingerprint}; {REMEDY}",
         )
-    return Found(content.model, content.tensors, tokenizer, content.manifest.get("license"))
+    return Found(
+        content.model,
+        content.tensors,
+        tokenizer,
+        content.objective,
+        content.manifest.get("license"),
+    )
 
 
 def read_checkpoint(folder: Path) -> Found:
@@ -101,7 +108,7 @@ def read_checkpoint(folder: Path) -> Found:
         if name.startswith("model.")
     }
     config = with_rows(recipe.model, tensors)
-    return Found(config, tensors, load_tokenizer(recipe.tokenizer))
+    return Found(config, tensors, load_tokenizer(recipe.tokenizer), recipe.objective)
 
 
 def read_original(path: Path, model: str | None) -> Found:

@@ -21,7 +21,7 @@ from glmctl import __version__
 from glmctl.core.checkpoint import durable
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import ModelConfig, Section, TokenizerConfig
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Section, TokenizerConfig
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
@@ -33,6 +33,8 @@ class FolderConfig(Section):
 
     model: ModelConfig
     tokenizer: TokenizerConfig | None = None
+    objective: ObjectiveConfig | None = None
+    """What the model was trained on: how its blanks are laid out."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ModelFolder:
 
     model: ModelConfig
     tokenizer: TokenizerConfig | None
+    objective: ObjectiveConfig | None
     tensors: dict[str, Tensor]
     manifest: dict[str, Any]
 
@@ -56,6 +59,7 @@ def write_model_folder(
     tokenizer: Tokenizer | None,
     *,
     provenance: Mapping[str, Any],
+    objective: ObjectiveConfig | None = None,
     license: str | None = None,
     abilities: Sequence[str] = (),
 ) -> Path:
@@ -67,6 +71,7 @@ def write_model_folder(
         model: the sizes, `vocab_rows` filled in.
         tokenizer: copies its files into the folder; None for a model that came without one.
         provenance: where the weights come from.
+        objective: what they were trained on; None when that is not known.
         license: of the weights and of their data; None when not stated.
         abilities: objectives the model was trained on.
 
@@ -78,7 +83,7 @@ def write_model_folder(
         raise UsageError(str(folder), "holds files that are not a model; name another folder")
     with durable.publish(folder) as scratch:
         section = None if tokenizer is None else tokenizer.save(scratch)
-        config = FolderConfig(model=model, tokenizer=section)
+        config = FolderConfig(model=model, tokenizer=section, objective=objective)
         values = config.model_dump(mode="json", exclude_none=True)
         (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
         manifest = {
@@ -119,4 +124,4 @@ def read_model_folder(folder: Path) -> ModelFolder:
     if not isinstance(digests, dict):
         raise InputError(str(path), f"holds no digests; {REMEDY}")
     tensors = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
-    return ModelFolder(config.model, config.tokenizer, tensors, manifest)
+    return ModelFolder(config.model, config.tokenizer, config.objective, tensors, manifest)

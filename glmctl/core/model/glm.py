@@ -37,6 +37,8 @@ class GLM(nn.Module):
         self.dropout = config.dropout
         self.recomputes = False
         """Keep the input of each layer only, and compute the rest again in backward."""
+        self.counts_in_span = True
+        """False: the place inside a span is 1 everywhere, as `objective.second_position` says."""
         width, places = config.hidden_size, config.max_positions
         self.word_embedding = nn.Embedding(config.vocab_rows, width)
         self.position_embedding: nn.Embedding | None = None
@@ -67,7 +69,8 @@ class GLM(nn.Module):
         if self.position_embedding is not None:
             x = x + self.position_embedding(position_ids[0])
         if self.span_position_embedding is not None:
-            x = x + self.span_position_embedding(position_ids[1])
+            in_span = position_ids[1] if self.counts_in_span else position_ids[1].clamp(max=1)
+            x = x + self.span_position_embedding(in_span)
         return F.dropout(x, self.dropout, self.training)
 
     def hidden(

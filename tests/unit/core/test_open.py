@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from glmctl.core.checkpoint.folder import write_model_folder
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.open import Glm, load
 from glmctl.errors import GlmctlError, InputError, UsageError
+from glmctl.recipe.schema import ObjectiveConfig
 
 IDS = torch.tensor([[321, 10, 323, 30, 320, 326, 40, 41, 42], [321, 323, 320, 326, 50, 0, 0, 0, 0]])
 POSITIONS = torch.tensor(
@@ -216,3 +218,26 @@ def test_a_flipped_bit_in_the_tokenizer_is_found(tiny_model: Path, tmp_path: Pat
     (copy / "tiny.model").write_bytes(data.replace(b"oven", b"oveo"))
     with pytest.raises(InputError, match="copy: the tokenizer is damaged: expected digest"):
         load(copy)
+
+
+def saved_with(glm: Glm, folder: Path, **objective: object) -> Glm:
+    section = ObjectiveConfig.model_validate(objective)
+    return load(replace(glm, objective=section).save(folder))
+
+
+def test_a_model_of_one_place_a_span_is_filled_and_scored_with_that_place(
+    glm: Glm, tiny_model: Path, tmp_path: Path
+):
+    one = saved_with(glm, tmp_path / "one", second_position=False)
+    ones = POSITIONS.clone()
+    ones[:, 1] = ones[:, 1].clamp(max=1)
+    assert torch.equal(one.logits(IDS, POSITIONS, PART_A), glm.logits(IDS, ones, PART_A))
+    assert not torch.equal(one.logits(IDS, POSITIONS, PART_A), glm.logits(IDS, POSITIONS, PART_A))
+    again = load(one.save(tmp_path / "again"))
+    assert torch.equal(again.logits(IDS, POSITIONS, PART_A), one.logits(IDS, POSITIONS, PART_A))
+
+
+def test_a_model_of_numbered_blanks_is_not_filled_in_silence(glm: Glm, tmp_path: Path):
+    numbered = saved_with(glm, tmp_path / "numbered", sentinel=True)
+    with pytest.raises(InputError, match=r"objective.sentinel.*is not offered"):
+        numbered.infill(["The [MASK] sleeps."])

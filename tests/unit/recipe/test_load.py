@@ -233,16 +233,28 @@ def test_parents_are_found_from_the_folder_of_the_child(small, tmp_path, monkeyp
     assert load_recipe(path).train.steps == 10
 
 
-def test_two_parents_are_allowed_and_three_are_not(small, tmp_path):
+def test_three_parents_are_allowed_and_four_are_not(small, tmp_path):
     write(tmp_path, "one.toml", "[recipe]\nextends = 'small.toml'")
-    two = write(tmp_path, "two.toml", "[recipe]\nextends = 'one.toml'")
+    write(tmp_path, "two.toml", "[recipe]\nextends = 'one.toml'")
     three = write(tmp_path, "three.toml", "[recipe]\nextends = 'two.toml'")
-    assert load_recipe(two).train.steps == 10
-    (problem,) = problems_of(three)
+    four = write(tmp_path, "four.toml", "[recipe]\nextends = 'three.toml'")
+    assert load_recipe(three).train.steps == 10
+    (problem,) = problems_of(four)
     assert problem == (
         f"recipe.extends: 'small.toml' in {tmp_path}/one.toml is one parent too many, the most "
-        "are 2; merge two of the files"
+        "are 3; merge two of the files"
     )
+
+
+def test_every_recipe_of_the_package_can_be_extended(tmp_path):
+    path = write(tmp_path, "mine.toml", "[recipe]\nextends = 'glm-410m'\nsource = 'mine'")
+    assert load_recipe(path).model == load_recipe("glm-410m").model
+
+
+def test_a_child_does_not_claim_to_be_the_experiment_of_its_parent(tmp_path):
+    head = load_recipe(write(tmp_path, "mine.toml", "[recipe]\nextends = 'glm-base'")).recipe
+    assert head.experiments == ()
+    assert head.certainty is None
 
 
 def test_a_recipe_that_extends_itself_is_refused(tmp_path):
