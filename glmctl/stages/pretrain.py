@@ -30,6 +30,7 @@ from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.rows import rows_for
 from glmctl.core.train.length import settle_length, settle_micro_batch
 from glmctl.core.train.loop import Outputs, Progress, fit
+from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.core.train.precision import LossScale, choose_device, place
@@ -225,6 +226,8 @@ def train(
         probe = probe_of(recipe, sources.held_out(), data, tokenizer)
     model = first_model(recipe, tokenizer, folder)
     place(model, recipe.train, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     optimizer = make_optimizer(model, recipe.optimizer)
     state = TrainState(model, optimizer, LossScale.of(recipe.train), replicas=replicas)
     manifest = begin_manifest(recipe, folder, state, tokenizer, stores)

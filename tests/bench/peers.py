@@ -10,13 +10,15 @@ import argparse
 import contextlib
 import importlib
 import io
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -46,6 +48,34 @@ def timed(act: Callable[[], object], num_tokens: int) -> Work:
         return (time.process_time() - started_at) / num_tokens
 
     return work
+
+
+def serve(pipe: Connection, threads: int, make: Callable[..., Work], *args: object) -> None:
+    """Make the work and do it whenever asked, until the pipe is closed."""
+    torch.set_num_threads(threads)
+    work = make(*args)
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            pipe.send(work())
+
+
+@contextlib.contextmanager
+def apart(threads: int, make: Callable[..., Work], *args: object) -> Iterator[Work]:
+    """Work in a process of its own, so that no system lives with the memory that others left."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, threads, make, *args), daemon=True)
+    process.start()
+
+    def work() -> float:
+        pipe.send(True)
+        seconds: float = pipe.recv()
+        return seconds
+
+    yield work
+    pipe.close()
+    theirs.close()
+    process.join()
 
 
 def compare(systems: Mapping[str, Work], rounds: int) -> None:

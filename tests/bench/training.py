@@ -1,13 +1,16 @@
 """Forward, backward and AdamW update at the size of GLM-Base, against the models of its size.
 
-Four rows of 512 tokens, Part B included, on one thread; the systems take turns round by round.
+Four rows of 512 tokens, Part B included, on one thread; each system has a process of its own, and
+they take turns round by round.
 The first row of numbers that counts is dropout 0 on all sides; 0.1 is what the paper trains with.
 """
 
 from __future__ import annotations
 
-import gc
+from argparse import Namespace
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 import peers
 import torch
@@ -17,10 +20,12 @@ from transformers.utils import logging
 
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.recipe.schema import ModelConfig, OptimizerConfig
 
 NUM_ROWS, LENGTH = 4, 512
+NUM_WORDS = 30_592
 NUM_CONTEXT = int(LENGTH * peers.CONTEXT_SHARE)
 CASES = (("fp32", 0.0), ("bf16", 0.0), ("fp32", 0.1), ("bf16", 0.1))
 
@@ -31,7 +36,7 @@ def model_config(dropout: float) -> ModelConfig:
         hidden_size=768,
         num_attention_heads=12,
         max_positions=512,
-        vocab_rows=30_592,
+        vocab_rows=NUM_WORDS,
         dropout=dropout,
         attention_dropout=dropout,
     )
@@ -40,11 +45,11 @@ def model_config(dropout: float) -> ModelConfig:
 class Rows:
     """Random tokens with one long span each, as every system wants them."""
 
-    def __init__(self, num_words: int) -> None:
+    def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
         shape = (2, NUM_ROWS, LENGTH)
         self.ids, self.targets = torch.randint(
-            peers.FIRST_WORD, num_words, shape, generator=generator
+            peers.FIRST_WORD, NUM_WORDS, shape, generator=generator
         )
         place = torch.arange(LENGTH)
         in_span = (place - NUM_CONTEXT + 1).clamp(min=0)
@@ -75,7 +80,9 @@ def trainer(
     return peers.timed(step, NUM_ROWS * LENGTH)
 
 
-def ours(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+def ours(config: ModelConfig, precision: str) -> peers.Work:
+    keep_freed_memory()  # as `glmctl pretrain` does
+    rows = Rows()
     model = GLM(config)
     model.init_weights(0)
     segments = Segments((LENGTH,) * NUM_ROWS, (NUM_CONTEXT,) * NUM_ROWS)
@@ -90,7 +97,8 @@ def ours(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
     return trainer(model, make_optimizer(model, OptimizerConfig()), loss, precision)
 
 
-def original(checkout: str, config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+def original(checkout: str, config: ModelConfig, precision: str) -> peers.Work:
+    rows = Rows()
     model = peers.original_model(checkout, config)
     cross_entropy = peers.import_original(checkout, "mpu").vocab_parallel_cross_entropy
     num_context = torch.full((NUM_ROWS,), NUM_CONTEXT)
@@ -104,10 +112,12 @@ def original(checkout: str, config: ModelConfig, rows: Rows, precision: str) -> 
     return trainer(model, torch.optim.AdamW(model.parameters()), loss, precision)
 
 
-def bert(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+def bert(config: ModelConfig, precision: str) -> peers.Work:
+    logging.set_verbosity_error()
+    rows = Rows()
     model = BertForMaskedLM(
         BertConfig(
-            vocab_size=config.vocab_rows,
+            vocab_size=NUM_WORDS,
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_attention_heads,
@@ -123,10 +133,11 @@ def bert(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
     )
 
 
-def gpt2(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
+def gpt2(config: ModelConfig, precision: str) -> peers.Work:
+    rows = Rows()
     model = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=config.vocab_rows,
+            vocab_size=NUM_WORDS,
             n_embd=config.hidden_size,
             n_layer=config.num_layers,
             n_head=config.num_attention_heads,
@@ -141,28 +152,30 @@ def gpt2(config: ModelConfig, rows: Rows, precision: str) -> peers.Work:
     return trainer(model, optimizer, lambda: model(rows.ids, labels=rows.ids).loss, precision)
 
 
-def compare(checkout: str | None, precision: str, dropout: float, rounds: int) -> None:
-    config = model_config(dropout)
-    rows = Rows(config.vocab_rows or 0)
+def compare(checkout: str | None, precision: str, dropout: float, args: Namespace) -> None:
+    work = (model_config(dropout), precision)
     systems = {
-        "glmctl": ours(config, rows, precision),
-        "transformers BERT": bert(config, rows, precision),
-        "transformers GPT-2": gpt2(config, rows, precision),
+        "glmctl": (ours, *work),
+        "transformers BERT": (bert, *work),
+        "transformers GPT-2": (gpt2, *work),
     }
     if checkout:
-        systems["THUDM/GLM"] = original(checkout, config, rows, precision)
-    peers.compare(systems, rounds)
+        systems["THUDM/GLM"] = (partial(original, checkout), *work)
+    with ExitStack() as stack:
+        apart = {
+            name: stack.enter_context(peers.apart(args.threads, *system))
+            for name, system in systems.items()
+        }
+        peers.compare(apart, args.rounds)
 
 
 def main() -> None:
     args = peers.arguments(__doc__, rounds=3).parse_args()
     torch.set_num_threads(args.threads)
-    logging.set_verbosity_error()
     peers.say_machine()
     for precision, dropout in CASES:
-        print(f"{precision}, dropout {dropout:g}")
-        compare(args.original, precision, dropout, args.rounds)
-        gc.collect()  # the released model holds itself in a cycle, and gigabytes with it
+        print(f"{precision}, dropout {dropout:g}", flush=True)
+        compare(args.original, precision, dropout, args)
 
 
 if __name__ == "__main__":

@@ -198,14 +198,15 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight, run: Queries) -> Tensor:
         """A run of samples: q [samples, N, rows, D], k and v [samples, N, S, D] -> as q."""
         dropout = self.dropout if self.training else 0.0
-        a, split = run.part_a_length, run.num_in_a
+        a = run.part_a_length
+        q_a, q_b = q.split([run.num_in_a, run.num_in_b], 2)
         out = []
-        if split:
+        if run.num_in_a:
             seen = k[:, :, :a], v[:, :, :a]
-            out.append(F.scaled_dot_product_attention(q[:, :, :split], *seen, dropout_p=dropout))
+            out.append(F.scaled_dot_product_attention(q_a, *seen, dropout_p=dropout))
         if run.num_in_b:
             bias = sight.bias(run).to(q.dtype)
-            out.append(F.scaled_dot_product_attention(q[:, :, split:], k, v, bias, dropout))
+            out.append(F.scaled_dot_product_attention(q_b, k, v, bias, dropout))
         return torch.cat(out, 2) if out else q
 
     def attend_relative(
