@@ -14,12 +14,12 @@ Out = Annotated[Path, Option("--out", metavar="FILE", help="The page, one HTML f
 
 def report(runs: Runs, out: Out = Path("report.html"), as_json: options.Json = False) -> None:
     """Compare runs in a table, and write a page with the plots of each RUN."""
-    from glmctl.stages.report import stage
-    from glmctl.stages.report.summary import HEADINGS, cells
+    from glmctl.stages.report.page import run
 
-    result = stage.run(runs, out)
+    result = run(runs, out)
     if as_json:
         render.emit("ReportResult", asdict(result))
-    else:
-        render.table(HEADINGS, [cells(row) for row in result.runs])
-        render.note(f"wrote {result.page}")
+        return
+    rows = [row.cells() for row in result.runs]
+    render.table([*rows[0]], [[*row.values()] for row in rows])
+    render.note(f"wrote {result.page}")

@@ -1,22 +1,34 @@
-"""The page of a report: one HTML file that needs nothing else."""
+"""The report: a row for each run, and a page with their plots that needs nothing else.
+
+Plots are SVG that stretches with the page: heights are in pixels and widths in shares of the page,
+so that letters and lines keep their size on a phone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 from itertools import chain
+from math import ceil, floor, log10
+from pathlib import Path
+
+import numpy as np
 
 from glmctl import __version__
-from glmctl.stages.report.chart import Chart, Line, Mark, draw
-from glmctl.stages.report.read import Column, Run
-from glmctl.stages.report.summary import HEADINGS, RunSummary, cells, differences, facts
+from glmctl.recipe.keys import flatten, values_of
+from glmctl.stages.report.read import Column, Run, RunSummary, read_runs, summarize
 
-GREY = 7
-GIB = 2**30
-NATS = "nats per hidden token"
+HEIGHT, WIDTH = 200, 1000  # of a plot in its own units; the page stretches the width
+BUCKETS = 400
+"""A longer line is drawn by the least and the greatest value of each of as many parts."""
+DOTTED_LENGTH = 60
+"""A shorter line shows its points."""
+MAX_TICKS = 6
+NUM_COLOURS = 8
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 NOTE = (
     "Bold lines are means over 2 % of a run's steps, light ones single steps. A dotted "
@@ -26,83 +38,99 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A number of the records and how it is drawn."""
+class ReportResult:
+    """What was found, and where the page is."""
+
+    runs: tuple[RunSummary, ...]
+    page: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Numbers of the records that share a plot."""
 
     title: str
-    key: str
-    unit: str = NATS
+    keys: Mapping[str, str]
+    """What each line is called, and the key of its number in the records."""
+    unit: str
     write: Callable[[float], str] = "{:.4f}".format
     scale: float = 1.0
-    over: str | None = None  # another number, by which it is divided
-    baseline: str | None = None  # another number, dashed beside it
     is_noisy: bool = True
-    is_logarithmic: bool = False
-    has_zero: bool = False
-
-    def column(self, run: Run) -> Column | None:
-        """The number as it is drawn; None when the records have none."""
-        column = run.columns.get(self.key)
-        if column is None:
-            return None
-        values = column.values * self.scale
-        if self.over is not None:
-            values = values / run.columns[self.over].at(column.steps)
-        return Column(column.steps, values)
-
-    def lines(self, run: Run, colour: int, label: str, *, with_steps: bool) -> Iterator[Line]:
-        """Each step if wanted, the baseline, and the means."""
-        column = self.column(run)
-        if column is None:
-            return
-        if with_steps and self.is_noisy:
-            yield Line(column.steps, column.values, colour, style="light")
-        if self.baseline in run.columns:
-            baseline = run.columns[self.baseline]
-            yield Line(baseline.steps, baseline.values * self.scale, colour, style="dashed")
-        bold = column.smooth() if self.is_noisy else column.values
-        yield Line(column.steps, bold, colour, label)
+    from_zero: bool = False
 
 
-def probe(name: str, suffix: str, *, is_share: bool) -> Measure:
-    if not is_share:
-        return Measure(name, f"probe_nll{suffix}", "nats", is_noisy=False)
-    keys = (f"probe_exact_match_share{suffix}", f"probe_baseline_share{suffix}")
-    unit = "%; dashed: the most frequent token"
-    return Measure(
-        name, keys[0], unit, PERCENT, 100, baseline=keys[1], is_noisy=False, has_zero=True
-    )
+@dataclass(frozen=True)
+class Line:
+    """A line of a plot; the one that has a label stands in the legend with its last value."""
+
+    column: Column
+    colour: int
+    label: str | None = None
+    style: str = "bold"  # bold | light | dashed
 
 
-PERCENT = "{:.1f} %".format
-SPAN_LENGTHS = {
-    "1": "1 token",
-    "2-3": "2 to 3",
-    "4-7": "4 to 7",
-    "8-15": "8 to 15",
-    "16-": "16 and more",
+NATS, PERCENT = "nats per hidden token", "{:.1f} %".format
+OBJECTIVES = ("token", "sentence", "document", "mlm")
+SPANS = {"1": "1 token", "2-3": "2 to 3", "4-7": "4 to 7", "8-15": "8 to 15", "16-": "16 and more"}
+LANGUAGES = {"all": "", "English": "_en", "Chinese": "_zh"}
+FILLED = "probe_exact_match_share"
+SECTIONS = {
+    "Loss": (
+        Plot("Loss", {"loss": "loss"}, NATS),
+        Plot("By objective", {name: f"loss_{name}" for name in OBJECTIVES}, NATS),
+        Plot(
+            "By length of the blank",
+            {words: f"loss_by_span_length/{length}" for length, words in SPANS.items()},
+            NATS,
+        ),
+    ),
+    "Held text": (
+        Plot(
+            "Blanks filled exactly",
+            {name: FILLED + suffix for name, suffix in LANGUAGES.items()},
+            "%; dashed: the most frequent token",
+            PERCENT,
+            100,
+            is_noisy=False,
+            from_zero=True,
+        ),
+        Plot(
+            "NLL per blank",
+            {name: f"probe_nll{suffix}" for name, suffix in LANGUAGES.items()},
+            "nats",
+            is_noisy=False,
+        ),
+    ),
+    "Optimization": (
+        Plot("Learning rate", {"rate": "lr"}, "", "{:.2e}".format, is_noisy=False),
+        Plot("Gradient norm", {"norm": "grad_norm"}, "L2, before clipping"),
+    ),
+    "Machine": tuple(
+        replace(plot, from_zero=True)
+        for plot in (
+            Plot("Speed", {"speed": "tokens_per_second"}, "tokens per second", "{:,.0f}".format),
+            Plot("MFU", {"mfu": "mfu"}, "% of the peak", PERCENT, 100),
+            Plot("Waiting for data", {"wait": "data_share"}, "% of the step", PERCENT, 100),
+            Plot("Memory", {"memory": "memory_bytes"}, "GiB, peak", "{:.2f}".format, 2**-30),
+        )
+    ),
 }
-LOSS = Measure("Loss", "loss")
-BY_OBJECTIVE = [Measure(n, f"loss_{n}") for n in ("token", "sentence", "document", "mlm")]
-BY_LENGTH = [
-    Measure(words, f"loss_by_span_length/{length}") for length, words in SPAN_LENGTHS.items()
-]
-LANGUAGES = (("all", ""), ("English", "_en"), ("Chinese", "_zh"))
-FILLED = [probe(name, suffix, is_share=True) for name, suffix in LANGUAGES]
-BLANKS = [probe(name, suffix, is_share=False) for name, suffix in LANGUAGES]
-OPTIMIZATION = (
-    Measure("Learning rate", "lr", "", "{:.2e}".format, is_noisy=False),
-    Measure("Gradient norm", "grad_norm", "L2, before clipping", is_logarithmic=True),
-)
-SPEED = tuple(
-    replace(measure, has_zero=True)
-    for measure in (
-        Measure("Speed", "tokens_per_second", "tokens per second", "{:,.0f}".format),
-        Measure("MFU", "mfu", "% of the peak", PERCENT, 100),
-        Measure("Waiting for data", "data_seconds", "% of the step", PERCENT, 100, over="seconds"),
-        Measure("Memory", "memory_bytes", "GiB, peak", "{:.2f}".format, 1 / GIB, is_noisy=False),
-    )
-)
+
+
+def run(paths: Sequence[Path], out: Path) -> ReportResult:
+    """Read run folders, which may belong to runs that go on, and write the page.
+
+    Args:
+        paths: run folders, in the order of the rows and the colours.
+        out: the HTML file; one that is there is replaced.
+
+    Raises:
+        InputError: a folder is no run, or has no step yet.
+    """
+    runs = read_runs(paths)
+    rows = tuple(map(summarize, runs))
+    out.write_text(page(runs, rows), encoding="utf-8")
+    return ReportResult(rows, str(out))
 
 
 def page(runs: Sequence[Run], rows: Sequence[RunSummary]) -> str:
@@ -110,12 +138,14 @@ def page(runs: Sequence[Run], rows: Sequence[RunSummary]) -> str:
     title = escape(", ".join(run.name for run in runs))
     style = files("glmctl").joinpath("assets/report.css").read_text(encoding="utf-8")
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    parts = [
-        section("Result", summary_table(rows), ""),
-        *(section(name, "".join(map(draw, charts)), "charts") for name, charts in plots(runs)),
-        section("What ran", facts_table(runs), ""),
-        section("Where the recipes differ", differences_table(runs), "") if len(runs) > 1 else "",
-    ]
+    cells = [row.cells() for row in rows]
+    parts = [section("Result", table([*cells[0]], [[*row.values()] for row in cells]))]
+    for name, plots in SECTIONS.items():
+        figures = "".join(chain.from_iterable(draw(plot, runs) for plot in plots))
+        if figures:
+            parts.append(section(name, f'<div class="plots">{figures}</div>'))
+    heading = "What ran" if len(runs) == 1 else "Where the runs differ"
+    parts.append(section(heading, table(["key", *(run.name for run in runs)], settings(runs))))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -126,97 +156,11 @@ def page(runs: Sequence[Run], rows: Sequence[RunSummary]) -> str:
     )
 
 
-def plots(runs: Sequence[Run]) -> Iterator[tuple[str, list[Chart]]]:
-    """The charts under their headings; what no run has is left out."""
-    loss = [replace(chart, is_wide=True) for chart in overlaid([LOSS], runs)]
-    if len(runs) > 1:
-        loss += [over_tokens(chart, runs) for chart in loss]
-    objectives = [m for m in BY_OBJECTIVE if any(m.key in run.columns for run in runs)]
-    sections = {
-        "Loss": loss,
-        "Loss by kind of blank": [
-            *(compared("By objective", objectives, runs) if len(objectives) > 1 else ()),
-            *compared("By length of the blank", BY_LENGTH, runs),
-        ],
-        "Held text": [
-            *compared("Blanks filled exactly", FILLED, runs),
-            *compared("NLL per blank", BLANKS, runs),
-        ],
-        "Optimization": overlaid(OPTIMIZATION, runs),
-        "Machine": overlaid(SPEED, runs),
-    }
-    yield from ((name, charts) for name, charts in sections.items() if charts)
+def section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{content}</section>\n"
 
 
-def compared(title: str, measures: Sequence[Measure], runs: Sequence[Run]) -> list[Chart]:
-    """Of one run all measures in a chart; of several a chart each, with a line a run."""
-    if len(runs) > 1:
-        return overlaid([replace(m, title=f"{title}: {m.title}") for m in measures], runs)
-    lines = [m.lines(runs[0], n, m.title, with_steps=False) for n, m in enumerate(measures)]
-    return chart_of(replace(measures[0], title=title), lines, runs)
-
-
-def overlaid(measures: Sequence[Measure], runs: Sequence[Run]) -> list[Chart]:
-    """A chart a measure, with a line a run."""
-    charts = []
-    for measure in measures:
-        lines = [measure.lines(r, n, r.name, with_steps=True) for n, r in enumerate(runs)]
-        charts += chart_of(measure, lines, runs)
-    return charts
-
-
-def chart_of(measure: Measure, lines: Iterable[Iterable[Line]], runs: Sequence[Run]) -> list[Chart]:
-    """The chart of all these lines, the bold ones over the others; none when there is none."""
-    drawn = sorted(chain.from_iterable(lines), key=lambda line: line.style == "bold")
-    if not drawn:
-        return []
-    marks = [
-        Mark(step, number if len(runs) > 1 else GREY)
-        for number, run in enumerate(runs)
-        for step in run.restarts
-    ]
-    return [
-        Chart(
-            measure.title,
-            measure.unit,
-            "steps",
-            measure.write,
-            drawn,
-            marks,
-            is_logarithmic=measure.is_logarithmic,
-            has_zero=measure.has_zero,
-        )
-    ]
-
-
-def over_tokens(chart: Chart, runs: Sequence[Run]) -> Chart:
-    """The same lines, with a line a run, over what the runs have read."""
-    lines = [replace(line, x=runs[line.colour].tokens_at(line.x)) for line in chart.lines]
-    return replace(chart, title="Loss by tokens", x_label="tokens", lines=lines, marks=())
-
-
-def section(title: str, content: str, kind: str) -> str:
-    return f'<section class="{kind}"><h2>{escape(title)}</h2>\n{content}</section>\n'
-
-
-def summary_table(rows: Sequence[RunSummary]) -> str:
-    """The table that the terminal shows."""
-    return html_table(HEADINGS, [cells(row) for row in rows], "figures")
-
-
-def facts_table(runs: Sequence[Run]) -> str:
-    """What the recipes and manifests say, a column a run."""
-    columns = [facts(run) for run in runs]
-    rows = [(heading, *(column[heading] for column in columns)) for heading in columns[0]]
-    return html_table(("", *(run.name for run in runs)), rows, "facts")
-
-
-def differences_table(runs: Sequence[Run]) -> str:
-    """What only some of the recipes say."""
-    return html_table(("key", *(run.name for run in runs)), differences(runs), "facts")
-
-
-def html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table that scrolls by itself where it is wider than the screen."""
     top = "".join(f'<th scope="col">{escape(name)}</th>' for name in headings)
     lines = "".join(
@@ -225,4 +169,132 @@ def html_table(headings: Sequence[str], rows: Iterable[Sequence[str]], kind: str
         + "</tr>\n"
         for first, *rest in rows
     )
-    return f'<div class="scroll"><table class="{kind}"><tr>{top}</tr>\n{lines}</table></div>\n'
+    return f'<div class="scroll"><table><tr>{top}</tr>\n{lines}</table></div>\n'
+
+
+def settings(runs: Sequence[Run]) -> list[list[str]]:
+    """Keys of recipe and manifest with their values: all of one run, of several what differs."""
+    columns = [flatten(values_of(run.recipe)) | flatten(run.manifest) for run in runs]
+    keys = dict.fromkeys(chain.from_iterable(columns))
+    rows = [[key, *(json.dumps(column.get(key)) for column in columns)] for key in keys]
+    return [row for row in rows if len(runs) == 1 or len({*row[1:]}) > 1]
+
+
+def draw(plot: Plot, runs: Sequence[Run]) -> Iterator[str]:
+    """A figure for all numbers of one run; of several runs a figure a number, with a line a run."""
+    found = {name: key for name, key in plot.keys.items() if any(key in r.columns for r in runs)}
+    if not found or (len(plot.keys) > 1 == len(found) and "all" not in found):
+        return  # a single part shows what the whole does
+    if len(runs) == 1 or len(plot.keys) == 1:
+        yield figure(plot, runs)
+        return
+    for name, key in found.items():
+        yield figure(replace(plot, title=f"{plot.title}: {name}", keys={name: key}), runs)
+
+
+def figure(plot: Plot, runs: Sequence[Run]) -> str:
+    """A plot with its heading and legend."""
+    lines = sorted(lines_of(plot, runs), key=lambda line: line.style == "bold")
+    is_alone = len(runs) == len(plot.keys) == 1
+    legend = "".join(
+        f'<li class="c{line.colour}">{"last" if is_alone else escape(line.label)} '
+        f"<b>{plot.write(line.column.values[-1])}</b></li>"
+        for line in lines
+        if line.label is not None
+    )
+    marks = [(step, n) for n, run in enumerate(runs) for step in run.manifest.get("restarts", ())]
+    return (
+        f"<figure><figcaption><h3>{escape(plot.title)} <small>{plot.unit}</small></h3>"
+        f"<ul>{legend}</ul></figcaption>"
+        f'<svg class="plot" role="img" aria-label="{escape(plot.title)}" height="{HEIGHT + 36}">'
+        f"{''.join(svg(lines, marks, from_zero=plot.from_zero))}</svg></figure>\n"
+    )
+
+
+def lines_of(plot: Plot, runs: Sequence[Run]) -> Iterator[Line]:
+    """Each step where there is one number, its baseline, and the means."""
+    series = [(name, key, run) for name, key in plot.keys.items() for run in runs]
+    for number, (name, key, run) in enumerate(series):
+        if key not in run.columns:
+            continue
+        colour, column = number % NUM_COLOURS, scaled(run.columns[key], plot.scale)
+        if plot.is_noisy and len(plot.keys) == 1:
+            yield Line(column, colour, style="light")
+        if key.startswith(FILLED):
+            baseline = run.columns[key.replace(FILLED, "probe_baseline_share")]
+            yield Line(scaled(baseline, plot.scale), colour, style="dashed")
+        bold = column.smooth() if plot.is_noisy else column
+        yield Line(bold, colour, run.name if len(runs) > 1 else name)
+
+
+def scaled(column: Column, scale: float) -> Column:
+    return Column(column.steps, column.values * scale)
+
+
+def svg(
+    lines: Sequence[Line], marks: Sequence[tuple[float, int]], *, from_zero: bool = False
+) -> Iterator[str]:
+    """The grid with its numbers, the lines, and a mark across at some steps."""
+    end = max(line.column.steps[-1] for line in lines)
+    up = ticks(*ends_of(lines, from_zero=from_zero))
+    for tick in up:
+        y = f"{HEIGHT * (up[-1] - tick) / (up[-1] - up[0]):.1f}"
+        yield f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>'
+        yield f'<text class="up" x="-6" y="{y}">{short(tick)}</text>'
+    for tick in ticks(0, end):
+        if tick <= end:
+            x = f"{100 * tick / end:.2f}%"
+            yield f'<text class="across" x="{x}" y="{HEIGHT + 17}">{short(tick)}</text>'
+    yield f'<text class="name" x="100%" y="{HEIGHT + 33}">steps</text>'
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" height="{HEIGHT}"'
+    yield f'<svg class="lines" {size} preserveAspectRatio="none">'
+    for line in lines:
+        column = thin_out(line.column)
+        left = WIDTH * column.steps / end
+        top = (HEIGHT * (up[-1] - column.values) / (up[-1] - up[0])).clip(-9999, 9999)
+        points = [f"{across:.1f},{down:.1f}" for across, down in zip(left, top, strict=True)]
+        yield f'<polyline class="{line.style} c{line.colour}" points="{" ".join(points)}"/>'
+        if line.style == "bold" and len(points) <= DOTTED_LENGTH:
+            dots = "".join(f"M{point}h0" for point in points)
+            yield f'<path class="dots c{line.colour}" d="{dots}"/>'
+    yield "</svg>"
+    for step, number in marks:
+        x = f"{100 * step / end:.2f}%"
+        yield f'<line class="mark c{number % NUM_COLOURS}" x1="{x}" x2="{x}" y2="{HEIGHT}"/>'
+
+
+def ends_of(lines: Sequence[Line], *, from_zero: bool) -> tuple[float, float]:
+    """Room for all bold lines, and for all but 1 in 100 values at each end of the light ones."""
+    shares = {"light": (0.01, 0.99)}
+    ends = [np.quantile(line.column.values, shares.get(line.style, (0, 1))) for line in lines]
+    low, high = float(np.min(ends)), float(np.max(ends))
+    return min(low, 0.0) if from_zero else low, high
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers, the outer ones at or beyond both ends."""
+    span = (high - low) or abs(high) or 1.0
+    size = 10.0 ** floor(log10(span / MAX_TICKS))
+    step = next(size * n for n in (2, 5, 10, 20) if span / (size * n) <= MAX_TICKS - 1)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [n * step for n in range(first, max(last, first + 1) + 1)]
+
+
+def short(value: float) -> str:
+    """A number on an axis: 1500 as 1.5k."""
+    for letter, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"
+
+
+def thin_out(column: Column) -> Column:
+    """Keep the least and the greatest value of each part of a long line, so that no peak goes."""
+    x, y = column.steps, column.values
+    if len(y) <= 2 * BUCKETS:
+        return column
+    kept = {0, len(y) - 1}
+    for part in np.array_split(np.arange(len(y)), BUCKETS):
+        kept |= {part[y[part].argmin()], part[y[part].argmax()]}
+    chosen = sorted(kept)
+    return Column(x[chosen], y[chosen])

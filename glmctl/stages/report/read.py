@@ -1,4 +1,4 @@
-"""A run folder as columns of numbers."""
+"""Run folders as columns of numbers, and the row of each in the table."""
 
 from __future__ import annotations
 
@@ -29,17 +29,13 @@ class Column:
     steps: FloatArray
     values: FloatArray
 
-    def at(self, steps: FloatArray) -> FloatArray:
-        """The values at some of the steps."""
-        return self.values[np.searchsorted(self.steps, steps)]
-
-    def smooth(self) -> FloatArray:
+    def smooth(self) -> Column:
         """Means over each value and its neighbours, 1 % of all values on either side."""
         reach = len(self.values) // 100
         sums = np.concatenate([[0.0], self.values.cumsum()])
         place = np.arange(len(self.values))
         first, stop = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(place))
-        return (sums[stop] - sums[first]) / (stop - first)  # type: ignore[no-any-return]
+        return Column(self.steps, (sums[stop] - sums[first]) / (stop - first))
 
 
 @dataclass(frozen=True)
@@ -51,41 +47,72 @@ class Run:
     manifest: dict[str, Any]
     columns: dict[str, Column]
 
-    @property
-    def step(self) -> int:
-        """Steps that are done."""
-        return int(self.columns["loss"].steps[-1])
 
-    def tokens_at(self, steps: FloatArray) -> FloatArray:
-        """Source tokens read up to each of the steps."""
-        column = self.columns["num_tokens"]
-        return Column(column.steps, column.values.cumsum()).at(steps)
+@dataclass(frozen=True)
+class RunSummary:
+    """One row of the table."""
 
-    @property
-    def restarts(self) -> list[int]:
-        """Steps after which the run was taken up again."""
-        return self.manifest.get("restarts", [])  # type: ignore[no-any-return]
+    name: str
+    steps: int
+    planned_steps: int | None  # None where tokens or epochs end the run
+    num_tokens: int  # source tokens read
+    loss: float  # of the last step
+    smoothed_loss: float  # mean over the last 1 % of the steps
+    probe_exact_match_share: float | None
+    probe_baseline_share: float | None
+    tokens_per_second: float  # over all steps
+    elapsed_seconds: float  # in steps, without starts, probes and saves
+
+    def cells(self) -> dict[str, str]:
+        """The row as it is read, by heading."""
+        minutes, seconds = divmod(round(self.elapsed_seconds), 60)
+        of_all = f"/{self.planned_steps:,}" if self.planned_steps else ""
+        return {
+            "run": self.name,
+            "steps": f"{self.steps:,}{of_all}",
+            "tokens": f"{self.num_tokens:,}",
+            "loss": f"{self.loss:.4f}",
+            "smoothed": f"{self.smoothed_loss:.4f}",
+            "blanks filled": percent(self.probe_exact_match_share),
+            "most frequent token": percent(self.probe_baseline_share),
+            "tokens/s": f"{self.tokens_per_second:,.0f}",
+            "elapsed": f"{minutes // 60:,}:{minutes % 60:02}:{seconds:02}",
+        }
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def summarize(run: Run) -> RunSummary:
+    loss = run.columns["loss"]
+    num_tokens = int(run.columns["num_tokens"].values.sum())
+    seconds = float(run.columns["seconds"].values.sum())
+    probes = {
+        key: float(run.columns[key].values[-1]) if key in run.columns else None
+        for key in ("probe_exact_match_share", "probe_baseline_share")
+    }
+    return RunSummary(
+        name=run.name,
+        steps=int(loss.steps[-1]),
+        planned_steps=run.recipe.train.steps,
+        num_tokens=num_tokens,
+        loss=float(loss.values[-1]),
+        smoothed_loss=float(loss.smooth().values[-1]),
+        tokens_per_second=num_tokens / seconds,
+        elapsed_seconds=seconds,
+        **probes,
+    )
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read run folders.
-
-    Raises:
-        InputError: what is wrong with each of them.
-    """
+    """Read run folders, each once; those of one name are told apart by their paths."""
     folders = list(dict.fromkeys(paths))
     names = [folder.resolve().name for folder in folders]
-    runs, problems = [], []
-    for folder, name in zip(folders, names, strict=True):
-        try:
-            runs.append(read_run(folder, name if names.count(name) == 1 else str(folder)))
-        except InputError as error:
-            problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise InputError("report", *map(str, problems))
-    return runs
+    return [
+        read_run(folder, name if names.count(name) == 1 else str(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -114,6 +141,8 @@ def read_columns(path: Path) -> dict[str, Column]:
     steps: dict[str, array[float]] = defaultdict(lambda: array("d"))
     values: dict[str, array[float]] = defaultdict(lambda: array("d"))
     for record in MetricsLog(path).records():
+        if "data_seconds" in record:
+            record["data_share"] = record["data_seconds"] / record["seconds"]
         for key, value in numbers_of(record):
             if isfinite(value):
                 steps[key].append(record["step"])
