@@ -128,6 +128,14 @@ def merge(samples: Iterable[Queries]) -> Iterator[Queries]:
         yield run
 
 
+class Projection(nn.Linear):
+    """A linear of which some outputs can be had without the others."""
+
+    def part(self, x: Tensor, outputs: slice) -> Tensor:
+        bias = None if self.bias is None else self.bias[outputs]
+        return F.linear(x, self.weight[outputs], bias)
+
+
 class Attention(nn.Module):
     """Multi-head attention with one projection for queries, keys and values."""
 
@@ -137,7 +145,7 @@ class Attention(nn.Module):
         self.num_heads = config.num_attention_heads
         self.head_size = config.head_size
         self.dropout = config.attention_dropout
-        self.query_key_value = nn.Linear(width, 3 * width)
+        self.query_key_value = Projection(width, 3 * width)
         self.relative = nn.Linear(width, width) if config.position == "relative_xl" else None
         self.output = nn.Linear(width, width)
 
@@ -190,9 +198,10 @@ class Attention(nn.Module):
         if wanted is None:
             q, k, v = self.query_key_value(x).unflatten(1, (3, *split)).unbind(1)
             return q, k, v
-        weight, bias, width = self.query_key_value.weight, self.query_key_value.bias, x.shape[1]
-        q = F.linear(x[wanted], weight[:width], bias[:width]).unflatten(1, split)
-        k, v = F.linear(x, weight[width:], bias[width:]).unflatten(1, (2, *split)).unbind(1)
+        width = x.shape[1]
+        q = self.query_key_value.part(x[wanted], slice(width)).unflatten(1, split)
+        pair = self.query_key_value.part(x, slice(width, None))
+        k, v = pair.unflatten(1, (2, *split)).unbind(1)
         return q, k, v
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight, run: Queries) -> Tensor:
