@@ -54,7 +54,7 @@ def serve(pipe: Connection, threads: int, make: Callable[..., Work], *args: obje
     """Make the work and do it whenever asked, until the pipe is closed."""
     torch.set_num_threads(threads)
     work = make(*args)
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, BrokenPipeError):
         while pipe.recv():
             pipe.send(work())
 

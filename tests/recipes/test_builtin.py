@@ -1,4 +1,5 @@
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,11 @@ NAMES = [recipe_name(file) for file in builtin_recipes()]
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_loads_and_plans(name):
     assert make_plan(load_recipe(name)).work.steps > 0
+
+
+def test_the_readme_names_every_recipe():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [name for name in NAMES if f"`{name}`" not in readme] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
