@@ -154,7 +154,7 @@ class ObjectiveConfig(Section):
     sentinel: bool = False
     """Give each span its own mask and start token, and one place outside the text to all."""
     second_position: bool = True
-    """Count the place inside the span; False: 1 everywhere in Part B."""
+    """Count the place inside the span; False: 1 everywhere in Part B, with the same tables."""
     random_position: bool = False
     """Shift the places of a short sample by a random offset."""
     draw_mode: Literal["sample", "batch"] = "sample"
