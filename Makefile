@@ -54,6 +54,7 @@ bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a
 	python tests/bench/loader.py
 	python tests/bench/decode.py $(if $(ORIGINAL),--original $(ORIGINAL))
 	python tests/bench/beam.py
+	python tests/bench/quantized.py
 
 chaos: .venv/.dev  ## deliberate faults, each of which the tests must catch
 	python tests/chaos/faults.py
