@@ -3,7 +3,8 @@
 Part A sees all of Part A; Part B sees Part A and its own past (paper, section 2.1). So the rows
 of A attend to A without a mask, and the rows of B attend to the whole sample under a small
 [|B|, S] bias. Neighbouring samples of one shape share a call as its batch dimension, others have
-calls of their own, so nothing passes between samples.
+calls of their own, so nothing passes between samples. Part B may be cut into pieces that share
+Part A and do not see each other, as the candidates of a question.
 
 Shapes: T tokens of all samples, M wanted rows, S tokens of one sample, A of its Part A,
 H hidden, N heads, D per head, R rows of a cache, C its capacity.
@@ -34,10 +35,19 @@ class Segments:
 
     lengths: tuple[int, ...]
     part_a_lengths: tuple[int, ...]
+    pieces: tuple[tuple[int, ...], ...] | None = None
+    """Lengths of the pieces of each Part B that do not see each other; None: each is whole."""
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
         return tuple(accumulate(self.lengths, initial=0))[:-1]
+
+    @property
+    def shapes(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Length of each sample, that of its Part A, and its pieces; () for a whole Part B."""
+        pieces = self.pieces or ((),) * len(self.lengths)
+        for length, a, cut in zip(self.lengths, self.part_a_lengths, pieces, strict=True):
+            yield length, a, cut if len(cut) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Queries:
     num_in_a: int
     num_in_b: int
     in_b: Tensor | None  # their places in Part B, [num_in_b]; None: all of Part B
+    pieces: tuple[int, ...] = ()  # of Part B; (): it is whole
 
     @property
     def num_rows(self) -> int:
@@ -65,6 +76,7 @@ class Queries:
             and other.in_b is None
             and self.length == other.length
             and self.part_a_length == other.part_a_length
+            and self.pieces == other.pieces
             and self.num_in_a == other.num_in_a in (0, self.part_a_length)
         )
 
@@ -86,6 +98,9 @@ class Sight:
         future = like.new_full((longest_b, longest_b), float("-inf")).triu_(1)
         self.table = F.pad(future, (longest_a, 0))  # [max |B|, max A + max |B|]
         self.longest_a = longest_a
+        self.apart = {
+            cut: between_pieces(cut, like) for cut in {*(segments.pieces or ())} if len(cut) > 1
+        }
         single = all_rows(segments) if wanted is None else some_rows(segments, wanted)
         self.runs = list(merge(single))
 
@@ -93,12 +108,22 @@ class Sight:
         """0 where a row of Part B sees the key and -inf where it does not, [num_in_b, S]."""
         a, length = run.part_a_length, run.length
         window = self.table[: length - a, self.longest_a - a : self.longest_a - a + length]
+        if run.pieces:
+            window = window + F.pad(self.apart[run.pieces], (a, 0))
         return window if run.in_b is None else window[run.in_b]
 
 
+def between_pieces(pieces: tuple[int, ...], like: Tensor) -> Tensor:
+    """-inf where a row and a key of Part B belong to different pieces, else 0, [|B|, |B|]."""
+    lengths = torch.tensor(pieces, device=like.device)
+    piece = torch.arange(len(pieces), device=like.device).repeat_interleave(lengths)  # [|B|]
+    others = piece[:, None] != piece
+    return torch.zeros_like(others, dtype=like.dtype).masked_fill_(others, float("-inf"))
+
+
 def all_rows(segments: Segments) -> Iterator[Queries]:
-    for length, a in zip(segments.lengths, segments.part_a_lengths, strict=True):
-        yield Queries(1, a, length, a, length - a, None)
+    for length, a, pieces in segments.shapes:
+        yield Queries(1, a, length, a, length - a, None, pieces)
 
 
 def some_rows(segments: Segments, wanted: Tensor) -> Iterator[Queries]:
@@ -108,10 +133,10 @@ def some_rows(segments: Segments, wanted: Tensor) -> Iterator[Queries]:
     from_a = torch.searchsorted(wanted, starts).tolist()
     from_b = torch.searchsorted(wanted, middles).tolist()
     ends = [*from_a[1:], len(wanted)]
-    for i, (length, a) in enumerate(zip(segments.lengths, segments.part_a_lengths, strict=True)):
+    for i, (length, a, pieces) in enumerate(segments.shapes):
         num_in_b = ends[i] - from_b[i]
         in_b = None if num_in_b == length - a else wanted[from_b[i] : ends[i]] - middles[i]
-        yield Queries(1, a, length, from_b[i] - from_a[i], num_in_b, in_b)
+        yield Queries(1, a, length, from_b[i] - from_a[i], num_in_b, in_b, pieces)
 
 
 def merge(samples: Iterable[Queries]) -> Iterator[Queries]:
