@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,15 @@ from glmctl.core.decode.score import fill_with_choices, score_choices
 from glmctl.core.decode.search import Fill
 from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import DecodeConfig, ModelConfig, ObjectiveConfig
+from glmctl.recipe.schema import (
+    DecodeConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    QuantizationConfig,
+)
 
 GREEDY = DecodeConfig()
 DTYPES = {
@@ -46,6 +52,7 @@ class Glm:
     source: str
     objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
+    quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
 
     def logits(
         self,
@@ -238,6 +245,7 @@ class Glm:
             self.tokenizer,
             provenance={"source": self.source},
             objective=self.objective,
+            quantize=self.quantize,
             license=self.license,
         )
 
@@ -319,17 +327,21 @@ def load(
             original GLM code (a folder or a `.pt` file), or the built-in name glmctl-default.
         model: a recipe or `config.json` with the sizes, for formats that do not hold their own.
         device: cpu or cuda.
-        dtype: float32, float64, bfloat16 or float16; left out: as stored.
+        dtype: float32, float64, bfloat16 or float16; left out: as stored. In float32 and float64 a
+            quantized model becomes a plain one with its dequantized weights.
 
     Raises:
         InputError: there is no model, it is damaged, or it does not fit `model`.
         MachineError: there is no such device.
     """
     found = find(path_or_name, model)
+    wanted = None if dtype is None else dtype_named(dtype)
+    if wanted in (torch.float32, torch.float64):
+        found = without_integers(found)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise MachineError(f"device {device}", "this machine has no usable GPU; use cpu")
     module = build(found, str(path_or_name))
-    module.to(device=device, dtype=None if dtype is None else dtype_named(dtype))
+    module.to(device=device, dtype=wanted)
     return Glm(
         found.config,
         module.eval(),
@@ -337,7 +349,16 @@ def load(
         str(path_or_name),
         found.objective,
         found.license,
+        found.quantize,
     )
+
+
+def without_integers(found: Found) -> Found:
+    """The model with the float32 weights that its integers stand for; a plain one as it is."""
+    if found.quantize is None:
+        return found
+    tensors = dequantized(found.tensors, found.quantize.bits, torch.float32)
+    return replace(found, tensors=tensors, quantize=None)
 
 
 def dtype_named(name: str) -> torch.dtype:
@@ -371,13 +392,21 @@ def build(found: Found, place: str) -> GLM:
     """
     with torch.device("meta"), WithoutInit():
         module = GLM(found.config)
-    needed = {name: parameter.shape for name, parameter in module.named_parameters()}
+        if found.quantize is not None:
+            swap_linears(module, found.tensors, found.quantize.bits)
+    needed = module.state_dict()
     problems = [f"tensor {name} is missing" for name in needed if name not in found.tensors]
     problems += [f"tensor {name} is unknown" for name in found.tensors if name not in needed]
     problems += [
-        f"tensor {name} is {tuple(found.tensors[name].shape)}, the model needs {tuple(shape)}"
-        for name, shape in needed.items()
-        if name in found.tensors and found.tensors[name].shape != shape
+        f"tensor {name} is {tuple(found.tensors[name].shape)}, the model needs {tuple(like.shape)}"
+        for name, like in needed.items()
+        if name in found.tensors and found.tensors[name].shape != like.shape
+    ]
+    problems += [
+        f"tensor {name} is {found.tensors[name].dtype}, the model needs {like.dtype}"
+        for name, like in needed.items()
+        if name in found.tensors
+        and found.tensors[name].is_floating_point() != like.is_floating_point()
     ]
     if found.tokenizer is not None and found.tokenizer.size > module.word_embedding.num_embeddings:
         problems.append(

@@ -222,6 +222,18 @@ def position_fits_the_objective(recipe: Recipe) -> str | None:
     return f"model.position: {position!r} does not fit objective.kind {kind!r}; use {remedy}"
 
 
+def stage_has_its_section(recipe: Recipe) -> str | None:
+    stage, section = recipe.recipe.stage, recipe.quantize
+    if stage == "quantize" and section is None:
+        return "quantize: missing; stage 'quantize' needs it, with the model to quantize"
+    if stage != "quantize" and section is not None:
+        return (
+            f"recipe.stage: {stage!r} does not read the section [quantize]; set it to 'quantize', "
+            "or leave the section out"
+        )
+    return None
+
+
 def near_divisors(number: int, wish: int) -> list[int]:
     """The divisors of a number on either side of the one that was wished for."""
     divisors = [candidate for candidate in range(1, number + 1) if number % candidate == 0]

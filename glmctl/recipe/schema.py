@@ -50,7 +50,7 @@ class RecipeConfig(Section):
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     """Number of this grammar."""
-    stage: Literal["pretrain"] = "pretrain"
+    stage: Literal["pretrain", "quantize"] = "pretrain"
     """What the recipe is for."""
     experiments: tuple[str, ...] = ()
     """Identifiers of the experiments of the literature that this recipe reproduces."""
@@ -390,6 +390,26 @@ class DecodeConfig(Section):
     """Of the draws; each line has its own, whatever batch it is in."""
 
 
+class QuantizationConfig(Section):
+    """How the weights of a model stand in few bits."""
+
+    method: Literal["absmax"] = "absmax"
+    """Integers and one scale a row, from its largest weight, as GLM-130B and ChatGLM."""
+    bits: Literal[8, 4] = 8
+    """Of each weight in a linear of a layer; everything else stays as it is."""
+
+
+class QuantizeConfig(QuantizationConfig):
+    """What is quantized, and how well it must still fill blanks."""
+
+    model: str
+    """Model folder, run, checkpoint or built-in name."""
+    calibration: str | None = None
+    """Text on which it is measured before and after; left out: glmctl-demo-held-out."""
+    max_loss: NonNegativeFloat | None = None
+    """Largest relative rise of its perplexity, 0.01 for one percent; left out: any."""
+
+
 class Recipe(Section):
     """One experiment, whole."""
 
@@ -402,6 +422,7 @@ class Recipe(Section):
         checks.sentinels_have_tokens,
         checks.position_fits_the_objective,
         checks.model_divides_over_a_replica,
+        checks.stage_has_its_section,
     )
 
     recipe: RecipeConfig
@@ -414,6 +435,7 @@ class Recipe(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     topology: TopologyConfig = TopologyConfig()
     track: TrackConfig = TrackConfig()
+    quantize: QuantizeConfig | None = None
 
     @property
     def planned_steps(self) -> int | None:

@@ -19,7 +19,7 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig
+from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, QuantizationConfig
 
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
@@ -43,6 +43,7 @@ class Found:
     tokenizer: Tokenizer | None
     objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
+    quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
@@ -94,6 +95,7 @@ def read_folder(folder: Path) -> Found:
         tokenizer,
         content.objective,
         content.manifest.get("license"),
+        content.quantize,
     )
 
 

@@ -1,8 +1,8 @@
 """A model folder: weights, sizes, tokenizer and provenance, in one place that can be moved.
 
-It holds `model.safetensors`, `config.toml` (the `[model]` and `[tokenizer]` sections), the
-files of the tokenizer and `manifest.json` (format number, provenance, licence, abilities and a
-digest per tensor).
+It holds `model.safetensors`, `config.toml` (the `[model]` and `[tokenizer]` sections, and
+`[quantize]` where linears hold integers), the files of the tokenizer and `manifest.json` (format
+number, provenance, licence, abilities and a digest per tensor).
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from glmctl import __version__
 from glmctl.core.checkpoint import durable
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Section, TokenizerConfig
+from glmctl.recipe.schema import (
+    ModelConfig,
+    ObjectiveConfig,
+    QuantizationConfig,
+    Section,
+    TokenizerConfig,
+)
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
@@ -35,6 +41,8 @@ class FolderConfig(Section):
     tokenizer: TokenizerConfig | None = None
     objective: ObjectiveConfig | None = None
     """What the model was trained on: how its blanks are laid out."""
+    quantize: QuantizationConfig | None = None
+    """How the integers in the place of weights are read."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class ModelFolder:
     model: ModelConfig
     tokenizer: TokenizerConfig | None
     objective: ObjectiveConfig | None
+    quantize: QuantizationConfig | None
     tensors: dict[str, Tensor]
     manifest: dict[str, Any]
 
@@ -60,6 +69,7 @@ def write_model_folder(
     *,
     provenance: Mapping[str, Any],
     objective: ObjectiveConfig | None = None,
+    quantize: QuantizationConfig | None = None,
     license: str | None = None,
     abilities: Sequence[str] = (),
 ) -> Path:
@@ -72,6 +82,7 @@ def write_model_folder(
         tokenizer: copies its files into the folder; None for a model that came without one.
         provenance: where the weights come from.
         objective: what they were trained on; None when that is not known.
+        quantize: how they are quantized; None when they are not.
         license: of the weights and of their data; None when not stated.
         abilities: objectives the model was trained on.
 
@@ -79,11 +90,12 @@ def write_model_folder(
         UsageError: the folder holds something else.
         MachineError: the disk is full or not writable.
     """
-    if folder.exists() and any(folder.iterdir()) and not is_model_folder(folder):
-        raise UsageError(str(folder), "holds files that are not a model; name another folder")
+    refuse_other_files(folder)
     with durable.publish(folder) as scratch:
         section = None if tokenizer is None else tokenizer.save(scratch)
-        config = FolderConfig(model=model, tokenizer=section, objective=objective)
+        config = FolderConfig(
+            model=model, tokenizer=section, objective=objective, quantize=quantize
+        )
         values = config.model_dump(mode="json", exclude_none=True)
         (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
         manifest = {
@@ -97,6 +109,16 @@ def write_model_folder(
         }
         durable.write_json(scratch / "manifest.json", manifest)
     return folder
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Find out whether a model can be written there.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not is_model_folder(folder):
+        raise UsageError(str(folder), "holds files that are not a model; name another folder")
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
@@ -124,4 +146,6 @@ def read_model_folder(folder: Path) -> ModelFolder:
     if not isinstance(digests, dict):
         raise InputError(str(path), f"holds no digests; {REMEDY}")
     tensors = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
-    return ModelFolder(config.model, config.tokenizer, config.objective, tensors, manifest)
+    return ModelFolder(
+        config.model, config.tokenizer, config.objective, config.quantize, tensors, manifest
+    )

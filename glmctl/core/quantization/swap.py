@@ -67,24 +67,18 @@ class QuantizedLinear(nn.Module):
         return self
 
 
-def quantized_linears(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the linears whose weights are integers."""
-    return [name.removesuffix(f".{SCALE}") for name in tensors if name.endswith(f".{SCALE}")]
-
-
-def swap_linears(module: nn.Module, names: list[str], bits: int) -> None:
-    """Put quantized linears, their weights still to be loaded, in the place of these."""
-    for name in names:
-        linear = module.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        module.set_submodule(name, QuantizedLinear(linear, bits))
+def swap_linears(module: nn.Module, tensors: Mapping[str, Tensor], bits: int) -> None:
+    """Put quantized linears, their weights still to be loaded, where the tensors have scales."""
+    for name, linear in [*module.named_modules()]:
+        if isinstance(linear, nn.Linear) and f"{name}.{SCALE}" in tensors:
+            module.set_submodule(name, QuantizedLinear(linear, bits))
 
 
 def dequantized(tensors: Mapping[str, Tensor], bits: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a plain model, whose weights are those that the integers stand for."""
     plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(f".{SCALE}")}
-    for name in quantized_linears(tensors):
-        stored = tensors[f"{name}.weight"]
-        values = stored if bits == 8 else unpack(stored)
-        plain[f"{name}.weight"] = dequantize(values, tensors[f"{name}.{SCALE}"], dtype)
+    for name in tensors.keys() - plain.keys():
+        weight = name.replace(SCALE, "weight")
+        values = plain[weight] if bits == 8 else unpack(plain[weight])
+        plain[weight] = dequantize(values, tensors[name], dtype)
     return plain

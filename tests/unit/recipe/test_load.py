@@ -79,7 +79,7 @@ def test_ten_mistakes_are_reported_at_once(tmp_path):
         "modle: unknown key; did you mean 'model'?",
         "objective.mask_ration: unknown key; did you mean 'mask_ratio'?",
         "objective.token_weight: all four weights are 0; give one of them a positive value",
-        "recipe.stage: should be 'pretrain'; found \"pretrian\"",
+        "recipe.stage: should be 'pretrain' or 'quantize'; found \"pretrian\"",
         "train.global_batch_size: 9 is not a multiple of micro_batch_size 2 x 1 GPUs = 2; "
         "try micro_batch_size 1 or 3",
         "train.probe_every: 5 needs data.probe, the text to probe on; "
