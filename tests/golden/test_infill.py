@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glmctl.core.decode.infill import Prompt, fill_blanks
-from glmctl.core.decode.score import Candidate, sum_log_probs
+from glmctl.core.decode.score import Candidate, score_candidates
 from glmctl.core.open import load
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import DecodeConfig
@@ -61,9 +61,16 @@ def test_scores_of_candidates_of_several_tokens_equal_the_original(recorded, che
                 Candidate(tuple(ids[:sep].tolist()), (), place, tuple(targets.tolist()))
             )
         sop, expected = int(ids[sep]), arrays["scores"].ravel()
-    with torch.inference_mode():
-        scores = sum_log_probs(glm.module, candidates, sop)
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=3e-5)
+        by_length = arrays["scores_length_penalty1"].ravel()
+        logits = arrays["scores_raw_logits"].ravel()
+    scores = score_candidates(glm.module, candidates, sop)
+    ours = [score.log_prob for score in scores]
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=3e-5)
+    means = [
+        total / len(candidate.targets) for total, candidate in zip(ours, candidates, strict=True)
+    ]
+    np.testing.assert_allclose(means, by_length, rtol=0, atol=3e-5)
+    np.testing.assert_allclose([score.logit for score in scores], logits, rtol=0, atol=3e-5)
 
 
 def test_scores_of_candidates_of_one_token_equal_the_original(recorded):
@@ -76,7 +83,9 @@ def test_scores_of_candidates_of_one_token_equal_the_original(recorded):
         ):
             part_a, place = tuple(ids[:sep].tolist()), int(places[0, sep])
             candidates += [Candidate(part_a, (), place, (int(token),)) for token in targets]
-        sop, expected = int(ids[sep]), arrays["scores_log_softmax"].ravel()
-    with torch.inference_mode():
-        scores = sum_log_probs(glm.module, candidates, sop)
-    np.testing.assert_allclose(scores, expected, rtol=0, atol=3e-5)
+        sop, log_probs = int(ids[sep]), arrays["scores_log_softmax"].ravel()
+        logits = arrays["scores"].ravel()
+    scores = score_candidates(glm.module, candidates, sop)
+    ours = [score.log_prob for score in scores]
+    np.testing.assert_allclose(ours, log_probs, rtol=0, atol=3e-5)
+    np.testing.assert_allclose([score.logit for score in scores], logits, rtol=0, atol=3e-5)

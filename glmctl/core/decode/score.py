@@ -1,15 +1,16 @@
 """Scores what could stand in a blank: the log-probability of each candidate's tokens.
 
-Candidates are packed, one sample for each different input, and logits are made only where a
-candidate's token is predicted; candidates of one token share a single sample.
+Candidates are packed: those with one Part A share it, as pieces of Part B that do not see each
+other, and those that differ in their last token alone share the piece. Logits are made only where
+a candidate's token is predicted.
 
-Shapes: T packed tokens, M rows with a prediction, V vocabulary rows.
+Shapes: T packed tokens, M rows with a prediction, H hidden, V vocabulary rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 
 import torch
@@ -23,7 +24,9 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
 
 # Tokens of one forward pass; more candidates are scored in several.
-MAX_TOKENS = 1 << 15
+MAX_TOKENS = 1 << 13
+# Rows of which all logits are in the memory at once.
+MAX_ROWS = 1 << 9
 
 Token = tuple[int, int, int]
 """Id, place in Part A and place in the span."""
@@ -38,24 +41,64 @@ class Candidate:
     place: int  # of the blank in Part A
     targets: tuple[int, ...]
 
+    def piece(self, sop: int) -> tuple[Token, ...]:
+        """What is fed behind Part A: the earlier blanks, sop and all targets but the last."""
+        span = (sop, *self.targets[:-1])
+        return self.part_b + tuple((token, self.place, i) for i, token in enumerate(span, 1))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a candidate fills its blank."""
+
+    log_prob: float
+    """Of its targets, summed."""
+    logit: float
+    """Of its targets, summed."""
+    is_greedy: bool
+    """Whether each target is the best token where it stands."""
+
 
 def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
-    """Sum of the log-probabilities of each candidate's targets.
+    """Sum of the log-probabilities of each candidate's targets; as `score_candidates`."""
+    return [score.log_prob for score in score_candidates(model, candidates, sop)]
+
+
+@torch.inference_mode()
+def score_candidates(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[Score]:
+    """Score each candidate.
 
     Args:
         model: in evaluation mode.
-        candidates: any number, each with at least one target.
+        candidates: any number, each with at least one target; those with one Part A side by side.
         sop: id of the token that opens a span.
     """
-    return [score for group in groups(candidates) for score in score_group(model, group, sop)]
+    scores = []
+    for group in groups(candidates):
+        hidden, rows, targets = predict(model, group, sop)
+        single = torch.zeros(3, len(rows), dtype=torch.float64)
+        for start in range(0, len(hidden), MAX_ROWS):
+            logits = model.logits(hidden[start : start + MAX_ROWS])  # [rows, V]
+            (here,) = torch.where((rows >= start) & (rows < start + MAX_ROWS))
+            row, target = rows[here] - start, targets[here]
+            logit = logits[row, target]
+            log_prob = logit - logits.logsumexp(1)[row]
+            is_missed = logits.argmax(1)[row] != target
+            single[:, here.cpu()] = torch.stack([log_prob, logit, is_missed]).double().cpu()
+        lengths = [len(candidate.targets) for candidate in group]
+        totals = (part.sum(1).tolist() for part in single.split(lengths, 1))
+        scores += [Score(log_prob, logit, not missed) for log_prob, logit, missed in totals]
+    return scores
 
 
 def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
-    """Cut the candidates into runs of at most MAX_TOKENS tokens, each with at least one."""
+    """Cut the candidates into runs of about MAX_TOKENS tokens, each with at least one."""
     group: list[Candidate] = []
     num_tokens = 0
     for candidate in candidates:
-        length = len(candidate.part_a) + len(candidate.part_b) + len(candidate.targets)
+        length = len(candidate.part_b) + len(candidate.targets)
+        if not group or candidate.part_a != group[-1].part_a:
+            length += len(candidate.part_a)
         if group and num_tokens + length > MAX_TOKENS:
             yield group
             group, num_tokens = [], 0
@@ -65,50 +108,42 @@ def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
         yield group
 
 
-def score_group(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
-    """`sum_log_probs` of candidates that fit into one forward pass."""
-    first_row: dict[Candidate, int] = {}  # of each different input, among the M
-    num_rows = 0
-    rows: list[int] = []
-    for candidate in candidates:
-        fed = replace(candidate, targets=candidate.targets[:-1])
-        if fed not in first_row:
-            first_row[fed] = num_rows
-            num_rows += len(candidate.targets)
-        rows += range(first_row[fed], first_row[fed] + len(candidate.targets))
-    log_probs = predict(model, list(first_row), sop)  # [M, V]
-    targets = [token for candidate in candidates for token in candidate.targets]
-    single = log_probs[rows, targets]  # one for each target of each candidate
-    lengths = [len(candidate.targets) for candidate in candidates]
-    return [part.sum().item() for part in torch.split(single, lengths)]
+def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the model over the candidates of one forward pass.
 
-
-def predict(model: GLM, inputs: Sequence[Candidate], sop: int) -> Tensor:
-    """Log-probabilities of all vocabulary rows after sop and after every target, [M, V]."""
-    ids: list[int] = []
-    places: list[int] = []
-    in_span: list[int] = []
-    lengths: list[int] = []
+    Returns:
+        Hidden states at the places where something is predicted, [M, H]; and for every target of
+        every candidate, one candidate after another, its row among them and its id.
+    """
+    samples: dict[tuple[int, ...], dict[tuple[Token, ...], int]] = {}
+    for candidate in group:
+        samples.setdefault(candidate.part_a, {})[candidate.piece(sop)] = len(candidate.targets)
+    tokens: list[Token] = []
     wanted: list[int] = []
-    for fed in inputs:
-        span = (sop, *fed.targets)
-        before = len(ids)
-        ids += (*fed.part_a, *(token for token, _, _ in fed.part_b), *span)
-        places += (*range(len(fed.part_a)), *(place for _, place, _ in fed.part_b))
-        places += [fed.place] * len(span)
-        in_span += (*[0] * len(fed.part_a), *(inner for _, _, inner in fed.part_b))
-        in_span += range(1, len(span) + 1)
-        lengths.append(len(ids) - before)
-        wanted += range(len(ids) - len(span), len(ids))
-    device = model.word_embedding.weight.device
-    segments = Segments(tuple(lengths), tuple(len(fed.part_a) for fed in inputs))
-    hidden = model.hidden(
-        torch.tensor(ids, device=device),
-        torch.tensor([places, in_span], device=device),  # [2, T]
-        segments,
-        torch.tensor(wanted, device=device),
+    first_row: dict[tuple[tuple[int, ...], tuple[Token, ...]], int] = {}
+    lengths = []
+    for part_a, pieces in samples.items():
+        before = len(tokens)
+        tokens += [(token, place, 0) for place, token in enumerate(part_a)]
+        for piece, num_targets in pieces.items():
+            tokens += piece
+            first_row[part_a, piece] = len(wanted)
+            wanted += range(len(tokens) - num_targets, len(tokens))
+        lengths.append(len(tokens) - before)
+    segments = Segments(
+        tuple(lengths),
+        tuple(map(len, samples)),
+        tuple(tuple(map(len, pieces)) for pieces in samples.values()),
     )
-    return model.logits(hidden).log_softmax(1)
+    device = model.word_embedding.weight.device
+    ids, *places = torch.tensor(tokens, device=device).T.contiguous()  # [T] each
+    hidden = model.hidden(ids, torch.stack(places), segments, torch.tensor(wanted, device=device))
+    rows: list[int] = []
+    for candidate in group:
+        first = first_row[candidate.part_a, candidate.piece(sop)]
+        rows += range(first, first + len(candidate.targets))
+    targets = [token for candidate in group for token in candidate.targets]
+    return hidden, torch.tensor(rows, device=device), torch.tensor(targets, device=device)
 
 
 def score_choices(

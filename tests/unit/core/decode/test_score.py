@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from glmctl.core.decode.score import Candidate, groups
+from glmctl.core.decode.score import Candidate, groups, score_candidates
 from glmctl.core.open import load
 from glmctl.errors import InputError
 
@@ -94,5 +94,55 @@ def test_every_text_needs_its_list_of_choices(constant_glm):
 
 
 def test_many_candidates_are_scored_in_several_passes():
-    candidate = Candidate(tuple(range(999)), (), 5, (7,))
-    assert [len(group) for group in groups([candidate] * 70)] == [32, 32, 6]
+    candidates = [Candidate((*range(998), i), (), 5, (7,)) for i in range(20)]
+    assert [len(group) for group in groups(candidates)] == [8, 8, 4]
+
+
+def test_a_part_a_that_candidates_share_counts_once():
+    candidates = [Candidate(tuple(range(999)), (), 5, (7, i)) for i in range(20)]
+    assert [len(group) for group in groups(candidates)] == [20]
+
+
+def test_candidates_that_share_part_a_score_as_each_alone(tiny_model):
+    module = load(tiny_model).module
+    one, other = (7, 5, 30, 8), (7, 30, 9)
+    earlier = ((380, 1, 1), (12, 1, 2))
+    candidates = [
+        Candidate(one, (), 2, (11, 12, 13)),
+        Candidate(one, (), 2, (11, 12, 14)),
+        Candidate(one, (), 2, (15,)),
+        Candidate(one, earlier, 2, (15, 16)),
+        Candidate(one, (), 1, (15, 16)),
+        Candidate(other, (), 1, (15, 16)),
+    ]
+    together = score_candidates(module, candidates, sop=380)
+    for candidate, score in zip(candidates, together, strict=True):
+        (alone,) = score_candidates(module, [candidate], sop=380)
+        assert score.log_prob == pytest.approx(alone.log_prob, abs=1e-5)
+        assert score.logit == pytest.approx(alone.logit, abs=1e-5)
+    assert len({round(score.log_prob, 4) for score in together}) == len(candidates)
+
+
+def test_a_candidate_is_greedy_when_each_of_its_tokens_is_the_best(tiny_model):
+    glm = load(tiny_model)
+    prompt, sop = glm.prompt("The cat [MASK] beside", ""), glm.tokenizer.special.sop
+    targets: list[int] = []
+    for _ in range(3):
+        row = torch.tensor([[*prompt.part_a, sop, *targets]])
+        targets.append(int(glm.logits(row)[0, -1].argmax()))
+    second = targets[1] - 1
+    offers = [(*targets,), (targets[0],), (targets[0], second, targets[2]), (second,)]
+    candidates = [Candidate(prompt.part_a, (), prompt.places[0], ids) for ids in offers]
+    scores = score_candidates(glm.module, candidates, sop)
+    assert [score.is_greedy for score in scores] == [True, True, False, False]
+
+
+def test_many_rows_are_scored_like_few(tiny_model, monkeypatch):
+    module = load(tiny_model).module
+    candidates = [Candidate((7, 5, 30, i), (), 2, (11, i, 13)) for i in range(9)]
+    at_once = score_candidates(module, candidates, sop=380)
+    monkeypatch.setattr("glmctl.core.decode.score.MAX_ROWS", 4)
+    in_parts = score_candidates(module, candidates, sop=380)
+    assert [score.log_prob for score in in_parts] == pytest.approx(
+        [score.log_prob for score in at_once], abs=1e-5
+    )
