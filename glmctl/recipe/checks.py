@@ -21,11 +21,57 @@ if TYPE_CHECKING:
 
 def heads_divide_the_width(model: ModelConfig) -> str | None:
     heads, width = model.num_attention_heads, model.hidden_size
-    if width % heads == 0:
+    if width % heads == 0 or model.head_size is not None:
         return None
     return (
         f"hidden_size: {width} is not a multiple of num_attention_heads {heads}; "
         f"try {one_of(near_divisors(width, heads))} heads"
+    )
+
+
+def query_groups_are_whole(model: ModelConfig) -> str | None:
+    heads, groups = model.num_attention_heads, model.num_kv_heads
+    if groups is None or heads % groups == 0:
+        return None
+    return (
+        f"num_kv_heads: {groups} does not divide num_attention_heads {heads}; "
+        f"try {one_of(near_divisors(heads, groups))}"
+    )
+
+
+def components_are_read(model: ModelConfig) -> str | None:
+    """A key that belongs to a component is given with that component."""
+    is_rotary, is_deep = model.position.startswith("rotary"), model.norm_placement == "deep"
+    if model.rotary is not None and not is_rotary:
+        return f"rotary: is not read with position {model.position!r}; leave it out"
+    if is_deep and model.residual_scale is None:
+        return "residual_scale: norm_placement 'deep' needs it; the paper takes sqrt(2 layers)"
+    if not is_deep and (model.residual_scale is not None or model.residual_from != "input"):
+        return (
+            f"norm_placement: {model.norm_placement!r} reads no residual_scale or residual_from; "
+            "use 'deep', or leave them out"
+        )
+    if model.position == "relative_xl" and (
+        model.num_prefix_tokens or model.kv_heads != model.num_attention_heads
+    ):
+        return (
+            "position: 'relative_xl' scores every pair by its distance, so it takes no "
+            "num_kv_heads and no num_prefix_tokens; leave them out"
+        )
+    return None
+
+
+def pairs_can_turn(model: ModelConfig) -> str | None:
+    """Each place turns whole pairs of dimensions."""
+    if not model.position.startswith("rotary"):
+        return None
+    fraction = 1.0 if model.rotary is None else model.rotary.fraction
+    turned, unit = int(model.head_width * fraction), 4 if model.position == "rotary_2d" else 2
+    if turned and turned % unit == 0:
+        return None
+    return (
+        f"rotary: {fraction:g} of a head of {model.head_width} is {turned} dimensions, and "
+        f"{model.position!r} turns them {unit} at a time; change head_size or fraction"
     )
 
 

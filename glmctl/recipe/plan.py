@@ -9,12 +9,14 @@ Letters: L source tokens of a sample, A and B tokens of its two parts, H hidden,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, factorial
+from math import exp, factorial, prod
 from typing import get_args
 
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe, Sharding
+from glmctl.recipe.shapes import parameter_shapes
 
 LOGITS_AT_ONCE = 1 << 24
 """Logits that the loss holds at a time; the same number as in the model's head."""
@@ -51,12 +53,13 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Parameters by part; the word embedding is the output layer too."""
+    """Parameters by part; the output layer is 0 where the word embedding serves as one."""
 
     word_embedding: int
     position_embeddings: int
     layers: int
     final_norm: int
+    output_layer: int
     total: int
     missing: str | None = None
 
@@ -167,20 +170,23 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def count_parameters(model: ModelConfig) -> Parameters:
     """Exact counts, as the released checkpoints have them."""
-    width, depth, places = model.hidden_size, model.num_layers, model.max_positions
-    words = (model.vocab_rows or 0) * width
-    layer = 12 * width**2 + 13 * width
-    positions = 2 * (places + 1) * width
-    if model.position == "learned_1d":
-        positions = places * width
-    elif model.position == "relative_xl":
-        positions = 2 * width  # two biases shared by all layers
-        layer += width**2 + width  # a projection of the distances in each
-    layers, norm = depth * layer, 2 * width
+    parts: Counter[str] = Counter()
+    for name, shape in parameter_shapes(model).items():
+        parts[name.split(".")[0]] += prod(shape)
     missing = None
     if model.vocab_rows is None:
         missing = "the word embedding: its rows are left to a tokenizer that is not here"
-    return Parameters(words, positions, layers, norm, words + positions + layers + norm, missing)
+    return Parameters(
+        word_embedding=parts["word_embedding"],
+        position_embeddings=(
+            parts["position_embedding"] + parts["span_position_embedding"] + parts["relative"]
+        ),
+        layers=parts["blocks"],
+        final_norm=parts["final_norm"],
+        output_layer=parts["output_embedding"],
+        total=parts.total(),
+        missing=missing,
+    )
 
 
 def lay_out(recipe: Recipe) -> Layout:
@@ -282,12 +288,16 @@ def count_operations(recipe: Recipe, samples: list[Sample]) -> Compute:
 def forward_flops(model: ModelConfig, sample: Sample) -> float:
     """Operations of one sample; a multiplication and an addition are two."""
     width, a, b, wanted = model.hidden_size, sample.part_a, sample.part_b, sample.wanted
+    heads, keys = (n * model.head_width for n in (model.num_attention_heads, model.kv_heads))
+    inner = model.ffn_width * (3 if model.is_gated else 2)
+    of_keys, of_rest = 4 * width * keys, 2 * width * (2 * heads + inner)
     is_relative = model.position == "relative_xl"
-    per_pair = 6 * width if is_relative else 4 * width  # the distance has a score of its own
+    per_pair = 6 * heads if is_relative else 4 * heads  # the distance has a score of its own
+    if model.attention != "prefix":
+        a, b = (0, a + b) if model.attention == "causal" else (a + b, 0)
     pairs_of_b = b * a + b * (b + 1) / 2
-    pairs = a * a + pairs_of_b
-    layer = 24 * width**2 * (a + b) + per_pair * pairs
-    last = 4 * width**2 * (a + b) + 20 * width**2 * wanted  # keys and values, then the rest
+    layer = (of_keys + of_rest) * (a + b) + per_pair * (a * a + pairs_of_b)
+    last = of_keys * (a + b) + of_rest * wanted
     last += per_pair * (pairs_of_b if b else wanted * a)
     logits = 2 * width * (model.vocab_rows or 0) * wanted
     return (model.num_layers - 1) * layer + (layer if is_relative else last) + logits
@@ -354,9 +364,11 @@ def activation_bytes(recipe: Recipe) -> float:
     model, precision = recipe.model, recipe.train.precision
     word, product = WORD_BYTES[precision], PRODUCT_BYTES[precision]
     masks = 2 if model.dropout else 0
-    # Two norms; queries, keys, values, their mix and twice the feed-forward are split over GPUs.
-    split = 12 * product / recipe.topology.tensor_parallel_size
-    return model.hidden_size * (2 * word + 2 * product + split + masks)
+    # Two norms; queries, keys, values, their mix and the feed-forward are split over GPUs.
+    split = 2 * (model.num_attention_heads + model.kv_heads) * model.head_width
+    split += (3 if model.is_gated else 2) * model.ffn_width
+    whole = model.hidden_size * (2 * word + 2 * product + masks)
+    return whole + split * product / recipe.topology.tensor_parallel_size
 
 
 def estimate_time(recipe: Recipe, run_flops: float | None) -> Time | None:

@@ -26,6 +26,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Certainty = Literal["paper", "code", "derived", "recalled", "claimed"]
 OnError = Literal["stop", "skip"]
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
+Position = Literal["learned_2d", "learned_1d", "relative_xl", "rotary", "rotary_2d"]
 
 
 class Section(BaseModel):
@@ -60,25 +61,76 @@ class RecipeConfig(Section):
     """How sure the numbers are; None for recipes that are our own."""
 
 
+class RotaryConfig(Section):
+    """How rotary positions turn the queries and keys of a head."""
+
+    base: PositiveFloat = 10_000.0
+    """The slowest pair turns by about 1 / base a place."""
+    ratio: PositiveFloat = 1.0
+    """The base is multiplied by it (rope_ratio of ChatGLM3 and GLM-4), for longer texts."""
+    scaling: PositiveFloat = 1.0
+    """Places are divided by it (rope_ratio of ChatGLM2-32K), for longer texts."""
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of each head that turns; the rest stays as it is."""
+    interleaved: bool = False
+    """Neighbouring dimensions make a pair; False: one of the first half, one of the second."""
+    half_precision_frequencies: bool = False
+    """Round the frequencies to float16, as ChatGLM-6B does."""
+
+
 class ModelConfig(Section):
     """Sizes and components of the GLM."""
 
-    checks = (checks.heads_divide_the_width,)
+    checks = (
+        checks.heads_divide_the_width,
+        checks.query_groups_are_whole,
+        checks.components_are_read,
+        checks.pairs_can_turn,
+    )
 
     num_layers: PositiveInt
     """Transformer layers."""
     hidden_size: PositiveInt
-    """Width H of the residual stream; the feed-forward part is 4 H wide."""
+    """Width H of the residual stream."""
     num_attention_heads: PositiveInt
-    """Attention heads N; each is H / N wide."""
+    """Attention heads N."""
+    num_kv_heads: PositiveInt | None = None
+    """Heads of keys and values, shared by groups of queries; left out: as many as heads."""
+    head_size: PositiveInt | None = None
+    """Width D of each head; left out: H / N."""
+    ffn_hidden_size: PositiveInt | None = None
+    """Width of the feed-forward part; left out: 4 H."""
     max_positions: PositiveInt
     """P: both learned position tables have P + 1 rows (learned_1d: one table of P rows)."""
     vocab_rows: PositiveInt | None = None
     """Rows of the word embedding; left out: the tokenizer's size rounded up to 128."""
-    position: Literal["learned_2d", "learned_1d", "relative_xl"] = "learned_2d"
-    """learned_2d: place in Part A and place in the span; learned_1d: one place, as BERT."""
+    position: Position = "learned_2d"
+    """learned_2d: place in Part A and place in the span; learned_1d: one place, as BERT; rotary:
+    one place turns each head; rotary_2d: each place turns one half of it."""
+    rotary: RotaryConfig | None = None
+    """Of rotary positions; left out: the defaults."""
+    norm: Literal["layer", "rms"] = "layer"
+    """rms: without mean and bias."""
     norm_eps: PositiveFloat = 1e-5
-    """Added to the variance in every layer norm."""
+    """Added to the variance in every norm."""
+    norm_placement: Literal["pre", "deep", "sandwich"] = "pre"
+    """pre: before each branch; sandwich: after it too; deep: before, with a scaled residual."""
+    residual_scale: PositiveFloat | None = None
+    """deep: the stream is multiplied by it before a branch is added."""
+    residual_from: Literal["input", "normalised"] = "input"
+    """deep: what the branch is added to; normalised: its own input, so the norm is of the sum."""
+    ffn: Literal["gelu_tanh", "gelu_erf", "geglu", "swiglu"] = "gelu_tanh"
+    """Activation of the feed-forward part; geglu (exact GELU) and swiglu gate it."""
+    attention: Literal["prefix", "causal", "bidirectional"] = "prefix"
+    """prefix: Part A sees all of itself; causal: every token its past; bidirectional: all."""
+    qkv_bias: bool = True
+    """Queries, keys and values have a bias."""
+    linear_bias: bool = True
+    """The other linears have one."""
+    tie_embeddings: bool = True
+    """The word embedding is the output layer too."""
+    num_prefix_tokens: NonNegativeInt = 0
+    """Learned keys and values in front of every layer's, seen by all tokens (P-tuning v2)."""
     init_std: PositiveFloat = 0.02
     """Of the initial weights; a narrow model learns sooner with about 1 / sqrt(hidden_size)."""
     position_init: Literal["normal", "sinusoidal"] = "normal"
@@ -89,12 +141,21 @@ class ModelConfig(Section):
     """Of the attention probabilities."""
 
     @property
-    def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
+    def kv_heads(self) -> int:
+        return self.num_kv_heads or self.num_attention_heads
 
     @property
-    def ffn_hidden_size(self) -> int:
-        return 4 * self.hidden_size
+    def head_width(self) -> int:
+        return self.head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def ffn_width(self) -> int:
+        return self.ffn_hidden_size or 4 * self.hidden_size
+
+    @property
+    def is_gated(self) -> bool:
+        """The feed-forward part has a second product, which gates the first."""
+        return self.ffn in ("geglu", "swiglu")
 
 
 class TokenizerConfig(Section):

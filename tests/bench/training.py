@@ -121,7 +121,7 @@ def bert(config: ModelConfig, precision: str) -> peers.Work:
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_attention_heads,
-            intermediate_size=config.ffn_hidden_size,
+            intermediate_size=config.ffn_width,
             max_position_embeddings=LENGTH,
             hidden_dropout_prob=config.dropout,
             attention_probs_dropout_prob=config.attention_dropout,

@@ -5,25 +5,47 @@ Shapes: T tokens of all samples, M wanted rows, R rows of a cache, H hidden.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmctl.core.model.attention import Attention, Sight
 from glmctl.core.model.cache import LayerCache
 from glmctl.core.model.position import RelativePositions
+from glmctl.core.model.rotary import Turns
 from glmctl.recipe.schema import ModelConfig
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_erf": F.gelu,
+    "geglu": F.gelu,
+    "swiglu": F.silu,
+}
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    kind = nn.LayerNorm if config.norm == "layer" else nn.RMSNorm
+    return kind(config.hidden_size, config.norm_eps)
 
 
 class FeedForward(nn.Module):
-    """Two linears with the tanh form of GELU between them, as the released models."""
+    """Two linears with an activation between them; a gated one multiplies by a second product."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.ffn_hidden_size)
-        self.down = nn.Linear(config.ffn_hidden_size, config.hidden_size)
+        self.activate = ACTIVATIONS[config.ffn]
+        self.is_gated = config.is_gated
+        width, inner, has_bias = config.hidden_size, config.ffn_width, config.linear_bias
+        self.up = nn.Linear(width, 2 * inner if self.is_gated else inner, has_bias)
+        self.down = nn.Linear(inner, width, has_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x), approximate="tanh"))  # type: ignore[no-any-return]
+        if not self.is_gated:
+            return self.down(self.activate(self.up(x)))  # type: ignore[no-any-return]
+        gate, value = self.up(x).chunk(2, -1)
+        return self.down(self.activate(gate) * value)  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -32,28 +54,45 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dropout = config.dropout
-        self.attention_norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
+        self.residual_scale = config.residual_scale
+        self.adds_to_normed = config.residual_from == "normalised"
+        self.attention_norm = make_norm(config)
         self.attention = Attention(config)
-        self.ffn_norm = nn.LayerNorm(config.hidden_size, config.norm_eps)
+        self.ffn_norm = make_norm(config)
         self.ffn = FeedForward(config)
+        has_out_norms = config.norm_placement == "sandwich"
+        self.attention_out_norm = make_norm(config) if has_out_norms else nn.Identity()
+        self.ffn_out_norm = make_norm(config) if has_out_norms else nn.Identity()
 
     def forward(
         self,
         x: Tensor,
         sight: Sight,
         wanted: Tensor | None,
-        relative: RelativePositions | None,
+        positions: RelativePositions | Turns | None,
         cache: LayerCache | None,
     ) -> Tensor:
         """[T, H] to [T, H], or to [M, H] when rows are wanted."""
-        mixed = self.attention(self.attention_norm(x), sight, wanted, relative, cache)
-        x = (x if wanted is None else x[wanted]) + self.drop(mixed)
-        return x + self.drop(self.ffn(self.ffn_norm(x)))
+        normed = self.attention_norm(x)
+        mixed = self.attention(normed, sight, wanted, positions, cache)
+        stream = normed if self.adds_to_normed else x
+        x = self.add(stream if wanted is None else stream[wanted], self.attention_out_norm(mixed))
+        return self.feed(x)
 
-    def step(self, x: Tensor, cache: LayerCache) -> Tensor:
+    def step(self, x: Tensor, turns: Turns | None, cache: LayerCache) -> Tensor:
         """One more token for every row of the cache, [R, H]."""
-        x = x + self.attention.step(self.attention_norm(x), cache)
-        return x + self.ffn(self.ffn_norm(x))  # type: ignore[no-any-return]
+        normed = self.attention_norm(x)
+        mixed = self.attention.step(normed, turns, cache)
+        return self.feed(
+            self.add(normed if self.adds_to_normed else x, self.attention_out_norm(mixed))
+        )
 
-    def drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+    def feed(self, x: Tensor) -> Tensor:
+        """The feed-forward half of the layer."""
+        normed = self.ffn_norm(x)
+        return self.add(normed if self.adds_to_normed else x, self.ffn_out_norm(self.ffn(normed)))
+
+    def add(self, stream: Tensor, branch: Tensor) -> Tensor:
+        if self.residual_scale is not None:
+            stream = stream * self.residual_scale
+        return stream + F.dropout(branch, self.dropout, self.training)

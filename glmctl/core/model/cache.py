@@ -1,6 +1,6 @@
 """Keys and values of past tokens, so that each token is computed once.
 
-Shapes: R rows, K beams of a row, N heads, C places, D per head.
+Shapes: R rows, K beams of a row, N heads of keys and values, C places, D per head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class KeyValueCache:
         device: torch.device,
         num_beams: int = 1,
     ) -> None:
-        shape = (num_rows, config.num_attention_heads, capacity, config.head_size)
+        capacity += config.num_prefix_tokens
+        shape = (num_rows, config.kv_heads, capacity, config.head_width)
         self.num_beams = num_beams
         self.keys = [
             torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_layers)

@@ -15,16 +15,17 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from glmctl.core.model.attention import Segments, Sight
-from glmctl.core.model.block import Block
+from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.heads import summed_cross_entropy
 from glmctl.core.model.init import init_weights
 from glmctl.core.model.position import RelativePositions
+from glmctl.core.model.rotary import RotaryPositions
 from glmctl.recipe.schema import ModelConfig
 
 
 class GLM(nn.Module):
-    """Autoregressive blank infilling over a Transformer with tied word embeddings.
+    """Autoregressive blank infilling over a Transformer.
 
     Args:
         config: the `[model]` section, `vocab_rows` filled in.
@@ -44,15 +45,26 @@ class GLM(nn.Module):
         self.position_embedding: nn.Embedding | None = None
         self.span_position_embedding: nn.Embedding | None = None
         self.relative: RelativePositions | None = None
+        self.rotary: RotaryPositions | None = None
         if config.position == "learned_2d":
             self.position_embedding = nn.Embedding(places + 1, width)
             self.span_position_embedding = nn.Embedding(places + 1, width)
         elif config.position == "learned_1d":
             self.position_embedding = nn.Embedding(places, width)
-        else:
+        elif config.position == "relative_xl":
             self.relative = RelativePositions(config)
+        else:
+            self.rotary = RotaryPositions(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.final_norm = nn.LayerNorm(width, config.norm_eps)
+        self.final_norm = make_norm(config)
+        self.output_embedding: nn.Embedding | None = None
+        if not config.tie_embeddings:
+            self.output_embedding = nn.Embedding(config.vocab_rows, width)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """What hidden states are multiplied by to give logits, [V, H]."""
+        return (self.output_embedding or self.word_embedding).weight
 
     def init_weights(self, seed: int) -> None:
         """Draw every weight from the law of the released models."""
@@ -86,7 +98,8 @@ class GLM(nn.Module):
         Args:
             input_ids: Part A and Part B of each sample, [T].
             position_ids: place in Part A and place inside the span, [2, T].
-            segments: lengths of the samples and of their Part A.
+            segments: lengths of the samples and of their Part A, which only a model of
+                `prefix` attention reads.
             wanted: rows whose result is needed, ascending, [M]; None for all.
             cache: a fresh one takes the keys and values of sample r into its row r.
 
@@ -94,36 +107,49 @@ class GLM(nn.Module):
             Hidden states after the final norm, [M, H], or [T, H] without `wanted`.
         """
         x = self.embed(input_ids, position_ids)
-        all_rows = Sight(segments, None, x)
+        segments = self.visible(segments)
+        num_prefix = self.config.num_prefix_tokens
+        all_rows = Sight(segments, None, x, num_prefix)
+        positions = self.relative if self.rotary is None else self.rotary(position_ids)
         # The distance scores of a block need the query of the next row, wanted or not.
         last_rows = None if self.relative is not None else wanted
         for i, block in enumerate(self.blocks):
             is_last = i == len(self.blocks) - 1 and last_rows is not None
-            sight = Sight(segments, last_rows, x) if is_last else all_rows
+            sight = Sight(segments, last_rows, x, num_prefix) if is_last else all_rows
             layer = None if cache is None else cache.layer(i)
-            arguments = (x, sight, last_rows if is_last else None, self.relative, layer)
+            arguments = (x, sight, last_rows if is_last else None, positions, layer)
             if self.recomputes and torch.is_grad_enabled():
                 x = checkpoint(block, *arguments, use_reentrant=False)
             else:
                 x = block(*arguments)
         if cache is not None:
-            cache.lengths = list(segments.lengths)
+            cache.lengths = [num_prefix + length for length in segments.lengths]
         if self.relative is not None and wanted is not None:
             x = x[wanted]
         return self.final_norm(x)  # type: ignore[no-any-return]
+
+    def visible(self, segments: Segments) -> Segments:
+        """The samples, with as much Part A as the attention of this model lets rows see."""
+        if self.config.attention == "prefix":
+            return segments
+        assert segments.pieces is None, "pieces share a Part A, which only prefix attention has"
+        is_causal = self.config.attention == "causal"
+        part_a = (0,) * len(segments.lengths) if is_causal else segments.lengths
+        return Segments(segments.lengths, part_a)
 
     def step(self, input_ids: Tensor, position_ids: Tensor, cache: KeyValueCache) -> Tensor:
         """Append one token to every beam of the cache: [R x K] and [2, R x K] -> [R x K, H]."""
         assert self.relative is None, "relative positions have no cache"
         x = self.embed(input_ids, position_ids)
+        turns = None if self.rotary is None else self.rotary(position_ids)
         places = cache.next_places()
         for i, block in enumerate(self.blocks):
-            x = block.step(x, cache.layer(i, places))  # type: ignore[operator]
+            x = block.step(x, turns, cache.layer(i, places))  # type: ignore[operator]
         return self.final_norm(x)  # type: ignore[no-any-return]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all vocabulary rows in float32 or better, [M, H] -> [M, V]."""
-        scores = F.linear(hidden, self.word_embedding.weight)
+        scores = F.linear(hidden, self.output_weight)
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def loss(
@@ -147,6 +173,6 @@ class GLM(nn.Module):
             The sum, through which gradients flow, and the single losses, which carry none, [M].
         """
         hidden = self.hidden(input_ids, position_ids, segments, wanted)
-        return summed_cross_entropy(hidden, self.word_embedding.weight, target_ids)
+        return summed_cross_entropy(hidden, self.output_weight, target_ids)
 
     forward = loss  # what wrappers of a module, as those of replicas, call

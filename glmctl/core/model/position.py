@@ -17,7 +17,7 @@ class RelativePositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        shape = (config.num_attention_heads, config.head_size)
+        shape = (config.num_attention_heads, config.head_width)
         self.hidden_size = config.hidden_size
         self.dropout = config.dropout
         self.content_bias = nn.Parameter(torch.zeros(shape))
@@ -30,6 +30,41 @@ class RelativePositions(nn.Module):
         distance = torch.arange(length - 1, -1, -1, device=like.device, dtype=like.dtype)
         angle = distance[:, None] * frequency
         return F.dropout(torch.cat([angle.sin(), angle.cos()], 1), self.dropout, self.training)
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        project: nn.Module,
+        future: Tensor | None,
+        part_a_length: int,
+        dropout: float,
+    ) -> Tensor:
+        """Attention with a score for the distance of each pair, in the two calls of `Attention`.
+
+        Args:
+            q: queries of samples of one shape, all rows, [samples, N, S, D]; `k` and `v` as well.
+            project: the layer's projection of the distances.
+            future: -inf where a row of Part B does not see the key, [B, S]; None without Part B.
+            part_a_length: A, the same in every sample.
+            dropout: of the probabilities.
+
+        Returns:
+            [samples, N, S, D].
+        """
+        a, length = part_a_length, q.shape[2]
+        distances = project(self.sinusoids(length, q)).unflatten(1, q.shape[1::2])
+        asked = q + self.content_bias[:, None]
+        out = []
+        if a:
+            bias = self.bias(q, distances, 0, a)[..., :a].to(q.dtype)
+            seen = k[:, :, :a], v[:, :, :a]
+            out.append(F.scaled_dot_product_attention(asked[:, :, :a], *seen, bias, dropout))
+        if future is not None:
+            bias = (self.bias(q, distances, a, length) + future).to(q.dtype)
+            out.append(F.scaled_dot_product_attention(asked[:, :, a:], k, v, bias, dropout))
+        return torch.cat(out, 2)
 
     def bias(self, q: Tensor, distances: Tensor, first: int, last: int) -> Tensor:
         """Scaled scores of the distances for the query rows first..last.

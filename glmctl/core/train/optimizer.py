@@ -16,14 +16,16 @@ CLIP_EPS = 1e-6
 def decay_groups(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Split the parameters as the original does: those that decay, then those that do not.
 
-    Layer norms and parameters named `bias` do not; embeddings do, and the two query biases of
+    Norms and parameters named `bias` do not; embeddings do, and the two query biases of
     relative positions, which have other names.
     """
     decayed: dict[str, nn.Parameter] = {}
     kept: dict[str, nn.Parameter] = {}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
-            is_exempt = isinstance(module, nn.LayerNorm) or name.split(".")[-1] == "bias"
+            is_exempt = (
+                isinstance(module, nn.LayerNorm | nn.RMSNorm) or name.split(".")[-1] == "bias"
+            )
             (kept if is_exempt else decayed)[name] = parameter
     return decayed, kept
 

@@ -30,6 +30,44 @@ SIZES = {
 }
 
 
+# Table D.2: the components of the chat models and of GLM-130B, and their parameters.
+QUERY_GROUPS = {
+    "norm": "rms", "ffn": "swiglu", "attention": "causal", "linear_bias": False,
+    "tie_embeddings": False, "position": "rotary", "max_positions": 8192, "num_kv_heads": 2,
+    "hidden_size": 4096, "num_attention_heads": 32, "ffn_hidden_size": 13696,
+}  # fmt: skip
+GLM_4 = {**QUERY_GROUPS, "num_layers": 40, "vocab_rows": 151552}
+GLM_130B = {
+    "num_layers": 70, "hidden_size": 12288, "num_attention_heads": 96, "ffn_hidden_size": 32768,
+    "ffn": "geglu", "position": "rotary", "vocab_rows": 150528, "max_positions": 2048,
+    "norm_placement": "deep", "residual_scale": 140**0.5, "residual_from": "normalised",
+}  # fmt: skip
+FAMILY = {
+    "ChatGLM-6B": (
+        {
+            "num_layers": 28, "hidden_size": 4096, "num_attention_heads": 32,
+            "position": "rotary_2d", "vocab_rows": 130528, "max_positions": 2048,
+        },
+        6_173_286_400,
+    ),
+    "ChatGLM2-6B": ({**QUERY_GROUPS, "num_layers": 28, "vocab_rows": 65024}, 6_243_584_000),
+    "GLM-4-9B": (GLM_4, 9_399_951_360),
+    "GLM-4-9B-1M": ({**GLM_4, "num_kv_heads": 4}, 9_483_857_920),
+    "GLM-4-9B-0414": ({**GLM_4, "norm_placement": "sandwich"}, 9_400_279_040),
+    "GLM-4-32B-0414": (
+        {
+            **GLM_4, "norm_placement": "sandwich", "num_layers": 61, "hidden_size": 6144,
+            "num_attention_heads": 48, "head_size": 128, "ffn_hidden_size": 23040,
+            "qkv_bias": False,
+        },
+        32_566_081_536,
+    ),
+    # The paper does not say whether the embedding is tied: 128.7 and 130.55 thousand million.
+    "GLM-130B": (GLM_130B, 128_697_794_560),
+    "GLM-130B untied": ({**GLM_130B, "tie_embeddings": False}, 130_547_482_624),
+}  # fmt: skip
+
+
 def model(layers, hidden, heads, places, rows, position="learned_2d"):
     return ModelConfig(
         num_layers=layers,
@@ -45,6 +83,12 @@ def model(layers, hidden, heads, places, rows, position="learned_2d"):
 def test_parameters_are_those_of_the_paper(name):
     *sizes, total = SIZES[name]
     assert count_parameters(model(*sizes)).total == total
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_parameters_of_the_family_are_those_of_the_releases(name):
+    config, total = FAMILY[name]
+    assert count_parameters(ModelConfig(**config)).total == total
 
 
 def test_parts_add_up_to_the_total():
@@ -107,6 +151,17 @@ def test_operations_of_one_layer_count_by_hand():
     # keys and values of 7 rows; queries, output and feed-forward of 3; 3 x 4 + 6 pairs; 3 logits
     by_hand = 2 * (7 * 2 * 64 + 3 * 10 * 64 + 18 * 2 * 8 + 3 * 8 * 32)
     assert forward_flops(model(1, 8, 2, 16, 32), Fixed()) == by_hand
+
+
+def test_a_causal_layer_of_query_groups_and_gates_counts_by_hand():
+    # 7 rows of width 8: queries, output 8 x 8, keys and values 8 x 8, three products 8 x 5
+    by_hand = 2 * (7 * (2 * 64 + 64 + 3 * 40) + 28 * 2 * 8)
+    sizes = {
+        "hidden_size": 8, "num_attention_heads": 4, "num_kv_heads": 2, "ffn_hidden_size": 5,
+        "ffn": "swiglu", "attention": "causal", "max_positions": 16, "vocab_rows": 32,
+    }  # fmt: skip
+    one, two = (forward_flops(ModelConfig(num_layers=depth, **sizes), Fixed()) for depth in (1, 2))
+    assert two - one == by_hand
 
 
 def test_every_further_layer_runs_all_rows():

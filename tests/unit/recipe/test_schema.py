@@ -50,6 +50,37 @@ def test_a_section_checks_itself_when_it_is_built_alone():
         ModelConfig(num_layers=1, hidden_size=10, num_attention_heads=4, max_positions=8)
 
 
+SIZES = {"num_layers": 1, "hidden_size": 16, "num_attention_heads": 4, "max_positions": 8}
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"num_kv_heads": 3}, "num_kv_heads: 3 does not divide num_attention_heads 4; try 2 or 4"),
+        ({"rotary": {}}, "rotary: is not read with position 'learned_2d'"),
+        ({"norm_placement": "deep"}, "residual_scale: norm_placement 'deep' needs it"),
+        ({"residual_scale": 2.0}, "norm_placement: 'pre' reads no residual_scale"),
+        ({"position": "relative_xl", "num_kv_heads": 2}, "takes no num_kv_heads"),
+        (
+            {"position": "rotary", "rotary": {"fraction": 0.25}},
+            "rotary: 0.25 of a head of 4 is 1 dimensions, and 'rotary' turns them 2 at a time",
+        ),
+        (
+            {"position": "rotary_2d", "head_size": 6},
+            "rotary: 1 of a head of 6 is 6 dimensions, and 'rotary_2d' turns them 4 at a time",
+        ),
+    ],
+)
+def test_components_that_do_not_go_together_are_refused(values, problem):
+    with pytest.raises(ValidationError, match=problem):
+        ModelConfig.model_validate({**SIZES, **values})
+
+
+def test_a_head_size_of_its_own_needs_no_width_that_heads_divide():
+    config = ModelConfig.model_validate({**SIZES, "hidden_size": 18, "head_size": 6})
+    assert config.head_width == 6
+
+
 def test_an_objective_without_weight_is_refused():
     with pytest.raises(ValidationError, match="all four weights are 0"):
         ObjectiveConfig(token_weight=0)
@@ -62,8 +93,8 @@ def test_values_cannot_change():
 
 def test_derived_numbers_are_properties():
     recipe = load_recipe("glm-base")
-    assert recipe.model.head_size == 64
-    assert recipe.model.ffn_hidden_size == 3072
+    assert recipe.model.head_width == 64
+    assert recipe.model.ffn_width == 3072
     assert recipe.topology.world_size == 64
     assert recipe.micro_steps == 1
 

@@ -1,0 +1,61 @@
+"""Rotary positions: the place of a token turns its queries and keys.
+
+Shapes: T tokens, N heads, D per head, G places that turn a share each (1 or 2), P pairs of a share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from glmctl.recipe.schema import ModelConfig, RotaryConfig
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The angles of some tokens, as cosines and sines [T, 1, G, P]."""
+
+    cos: Tensor
+    sin: Tensor
+    pair_dim: int
+    """-1: the two of a pair are neighbours; -2: they are half a share apart."""
+
+    def of(self, rows: Tensor | None) -> Turns:
+        """The angles of these tokens only, [M]; None for all."""
+        return self if rows is None else Turns(self.cos[rows], self.sin[rows], self.pair_dim)
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Rotate each pair of the dimensions that turn, [T, N, D]."""
+        groups, pairs = self.cos.shape[2:]
+        width = 2 * groups * pairs
+        sizes = (groups, pairs, 2) if self.pair_dim == -1 else (groups, 2, pairs)
+        a, b = x[..., :width].unflatten(2, sizes).unbind(self.pair_dim)  # [T, N, G, P]
+        cos, sin = self.cos.to(x.dtype), self.sin.to(x.dtype)
+        turned = torch.stack([a * cos - b * sin, b * cos + a * sin], self.pair_dim).flatten(2)
+        return turned if width == x.shape[2] else torch.cat([turned, x[..., width:]], 2)
+
+
+class RotaryPositions(nn.Module):
+    """Makes the angles of a batch, once for all layers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.settings = config.rotary or RotaryConfig()
+        self.num_places = 2 if config.position == "rotary_2d" else 1
+        self.turned = int(config.head_width * self.settings.fraction) // self.num_places
+
+    def frequencies(self, device: torch.device) -> Tensor:
+        """Radians a place for each pair, [P]; float32, as the released code has them."""
+        exponents = torch.arange(0, self.turned, 2, device=device).float() / self.turned
+        frequencies = 1.0 / (self.settings.base * self.settings.ratio) ** exponents
+        if self.settings.half_precision_frequencies:
+            return frequencies.half().float()
+        return frequencies
+
+    def forward(self, position_ids: Tensor) -> Turns:
+        """The angles of tokens at [2, T]; the second row counts for `rotary_2d` only."""
+        places = position_ids[: self.num_places].T.float() / self.settings.scaling  # [T, G]
+        angles = places[:, None, :, None] * self.frequencies(places.device)  # [T, 1, G, P]
+        return Turns(angles.cos(), angles.sin(), -1 if self.settings.interleaved else -2)
