@@ -30,7 +30,7 @@ def pretrain(
         return
     from glmctl.stages import pretrain as stage  # torch loads here, never for --help
 
-    with render.StepLine(log_every=recipe.train.log_every) as progress:
+    with render.step_line(recipe.train.log_every) as progress:
         result = stage.run(
             recipe,
             run_dir=run_dir or Path("runs", recipe_name(recipe_path)),

@@ -10,16 +10,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from rich.live import Live
 
 GIB = 2**30
 REFRESH_SECONDS = 0.1
@@ -112,20 +109,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         out.print(Text("  ".join(padded).rstrip(), style="bold" if number == 0 else ""))
 
 
-def result_lines(result: Any) -> Iterator[Text]:
+def result_lines(result: Any) -> list[Text]:
     """The lines of a result: its plain values first, then each group under its heading."""
-    groups = {field.name: getattr(result, field.name) for field in fields(result)}
-    plain = {name: value for name, value in groups.items() if not is_dataclass(value)}
-    has_lines = any(value is not None for value in plain.values())
-    yield from value_lines(plain)
-    for name, value in groups.items():
-        if is_dataclass(value):
-            if has_lines:
-                yield Text("")
-            has_lines = True
-            yield Text(name.replace("_", " "), style="bold")
-            values = {field.name: getattr(value, field.name) for field in fields(value)}
-            yield from value_lines(values, indent="  ")
+    plain: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    for name, value in vars(result).items():
+        (groups if is_dataclass(value) else plain)[name] = value
+    lines = [*value_lines(plain)]
+    for name, group in groups.items():
+        lines += [Text("")] if lines else []
+        lines += [Text(name.replace("_", " "), style="bold")]
+        lines += value_lines(vars(group), indent="  ")
+    return lines
 
 
 def value_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[Text]:
@@ -145,10 +140,9 @@ def is_figure(text: str) -> bool:
 
 def label_and_value(name: str, value: Any) -> tuple[str, str]:
     """The words for a field; the end of its name says the unit."""
-    for unit, write in UNITS.items():
-        if name.endswith(unit) and isinstance(value, int | float):
-            return name.removesuffix(unit).removeprefix("num_").replace("_", " "), write(value)
-    return name.removeprefix("num_").replace("_", " "), format_value(value)
+    unit = next((unit for unit in UNITS if name.endswith(unit)), None)
+    words = name.removeprefix("num_").removesuffix(unit or "").replace("_", " ")
+    return words, UNITS[unit](value) if unit else format_value(value)
 
 
 def format_value(value: Any) -> str:
@@ -189,59 +183,37 @@ UNITS: Mapping[str, Callable[[float], str]] = {
 }
 
 
-class StepLine:
-    """Progress of a training run: one live line on a terminal, else a line every few steps."""
+@contextmanager
+def step_line(log_every: int) -> Iterator[Callable[[int, int, float, float], None]]:
+    """Progress of a training run: one live line on a terminal, else a line every few steps.
 
-    def __init__(self, *, log_every: int) -> None:
-        self.log_every = log_every
-        self.first_step: int | None = None
-        self.started_at = 0.0
-        self.drawn_at = 0.0
-        self.live: Live | None = None
+    Gives a function of the steps done, the steps of the run, the mean loss per target token of
+    this step, and the source tokens per second of all replicas together.
+    """
+    from rich.live import Live
 
-    def __enter__(self) -> Self:
-        if err.is_terminal and not voice.is_quiet:
-            from rich.live import Live
+    first: tuple[int, float] | None = None  # the first step, and when it was done
+    drawn_at = 0.0
 
-            self.live = Live(console=err, auto_refresh=False, transient=True)
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
-
-    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None:
-        """Say that a step is done.
-
-        Args:
-            step: number of steps done, from 1.
-            num_steps: of the run.
-            loss: mean per target token of this step.
-            tokens_per_second: source tokens, all replicas together.
-        """
+    def update(step: int, num_steps: int, loss: float, tokens_per_second: float) -> None:
+        nonlocal first, drawn_at
         now = time.monotonic()
-        if self.first_step is None:
-            self.first_step, self.started_at = step, now
-        is_last = step == num_steps
-        line = self.describe(step, num_steps, loss, tokens_per_second, now)
-        if self.live is not None:
-            if is_last or now - self.drawn_at >= REFRESH_SECONDS:
-                self.drawn_at = now
-                self.live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
-        elif is_last or step % self.log_every == 0:
-            note(line)
-
-    def describe(
-        self, step: int, num_steps: int, loss: float, tokens_per_second: float, now: float
-    ) -> str:
-        """The line for one step."""
-        assert self.first_step is not None
         line = f"step {step:,}/{num_steps:,}  loss {loss:.4f}  {tokens_per_second:,.0f} tok/s"
-        if step == self.first_step:  # the rate of steps is not known yet
-            return line
-        seconds = (now - self.started_at) / (step - self.first_step)
-        return f"{line}  eta {format_duration(seconds * (num_steps - step))}"
+        if first is None:  # the rate of steps is not known yet
+            first = step, now
+        else:
+            seconds = (now - first[1]) / (step - first[0])
+            line += f"  eta {format_duration(seconds * (num_steps - step))}"
+        if live is None:
+            if step == num_steps or step % log_every == 0:
+                note(line)
+        elif now - drawn_at >= REFRESH_SECONDS:
+            drawn_at = now
+            live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    screen = Live(console=err, auto_refresh=False, transient=True)
+    with nullcontext() if voice.is_quiet or not err.is_terminal else screen as live:
+        yield update
 
 
 @contextmanager
@@ -252,21 +224,15 @@ def bar(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
         total: the count at the end, None when it is not known.
         label: what is counted.
     """
-    if voice.is_quiet or not err.is_terminal:
-        counted = [0]
-
-        def count(number: int) -> None:
-            counted[0] += number
-
-        yield count
-        note(f"{label}: {counted[0]:,}")
-        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=False) as progress:
+    is_hidden = voice.is_quiet or not err.is_terminal
+    with Progress(*columns, console=err, disable=is_hidden) as progress:
         task = progress.add_task(label, total=total)
         yield lambda number: progress.advance(task, number)
+    if is_hidden:
+        note(f"{label}: {progress.tasks[0].completed:,}")
 
 
 def flush() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +33,13 @@ from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.core.train.precision import LossScale, choose_device, place
-from glmctl.core.train.probe import Probe, make_probe
+from glmctl.core.train.probe import make_probe
 from glmctl.core.train.run import RunFolder, describe_run
-from glmctl.core.train.schedule import learning_rate
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path
 from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
-
-PROBE_SHARES = ("probe_exact_match_share", "probe_baseline_share")
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,7 @@ def run(
     """
     require_packages(recipe.track)
     chosen = choose_device(device)
-    refuse_split_models(recipe)
-    refuse_missing_devices(recipe, chosen, is_asked=device is not None)
+    refuse_other_layouts(recipe, chosen, is_asked=device is not None)
     folder = RunFolder(run_dir)
     with folder.locked():
         folder.settle(recipe, fresh=fresh, force=force)
@@ -100,34 +95,22 @@ def run(
         return result
 
 
-def refuse_split_models(recipe: Recipe) -> None:
-    """This version trains whole replicas.
+def refuse_other_layouts(recipe: Recipe, device: torch.device, *, is_asked: bool) -> None:
+    """Replicas are whole, and need a GPU each; on a CPU they are asked for by name.
 
     Raises:
         UsageError: the recipe splits the model over GPUs.
-    """
-    topology = recipe.topology
-    layout = {
-        "sharding": (topology.sharding, "none"),
-        "tensor_parallel_size": (topology.tensor_parallel_size, 1),
-        "pipeline_parallel_size": (topology.pipeline_parallel_size, 1),
-    }
-    split = [f"{key} = {value}" for key, (value, whole) in layout.items() if value != whole]
-    if split:
-        raise UsageError(
-            "topology",
-            f"{', '.join(split)}: this version trains whole replicas and splits no model; "
-            "--dry-run prints the plan",
-        )
-
-
-def refuse_missing_devices(recipe: Recipe, device: torch.device, *, is_asked: bool) -> None:
-    """Replicas need a GPU each; on a CPU they are asked for by name.
-
-    Raises:
         MachineError: the machine has fewer GPUs than the recipe asks for.
     """
     topology = recipe.topology
+    if topology.sharding != "none" or topology.replica_size > 1:
+        raise UsageError(
+            "topology",
+            f"sharding = {topology.sharding}, tensor_parallel_size = "
+            f"{topology.tensor_parallel_size}, pipeline_parallel_size = "
+            f"{topology.pipeline_parallel_size}: this version trains whole replicas and splits no "
+            "model; --dry-run prints the plan",
+        )
     if topology.world_size == 1:
         return
     found = torch.cuda.device_count() if device.type == "cuda" else 0
@@ -151,8 +134,8 @@ def train_replicas(
     note: Callable[[str], None],
 ) -> PretrainResult:
     """Train in one process per replica; this one prepares the text, and passes on what they say."""
-    tokenizer = load_tokenizer(recipe.tokenizer)
     is_first = not folder.manifest.exists()
+    tokenizer = load_tokenizer(recipe.tokenizer)
     sources = DataSources(recipe.data, tokenizer, folder.data, verify=is_first, note=note)
     sources.corpora()
     if recipe.data.probe is not None:
@@ -163,7 +146,7 @@ def train_replicas(
         if isinstance(message, PretrainResult):
             results.append(message)
         elif isinstance(message, tuple):
-            progress.update(*message)
+            progress(*message)
         else:
             note(message)
 
@@ -179,22 +162,10 @@ def train_replica(recipe: Recipe, run_dir: Path, device_type: str, say: Say) -> 
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     replicas = Replicas.join(device)
-    speak = say if replicas.is_first else silent
-    speak(train(recipe, RunFolder(run_dir), device, replicas, Speaker(speak), speak))
-
-
-def silent(_: object) -> None:
-    """What the other replicas say."""
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """Progress of a replica, for the process that started it."""
-
-    say: Say
-
-    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None:
-        self.say((step, num_steps, loss, tokens_per_second))
+    speak: Say = say if replicas.is_first else lambda _: None
+    speak(
+        train(recipe, RunFolder(run_dir), device, replicas, lambda *done: speak(done), note=speak)
+    )
 
 
 def train(
@@ -211,45 +182,48 @@ def train(
         The result, from the first replica alone: it has the records.
     """
     tokenizer = load_tokenizer(recipe.tokenizer)
-    config = sized_for(recipe.model, tokenizer)
     known = folder.read_manifest()
     # Every start of a run but the first is quick: sizes and digests in manifests are compared.
     verify = not known and replicas.size == 1
     sources = DataSources(recipe.data, tokenizer, folder.data, verify=verify, note=note)
     stores = sources.corpora()
     order = row_order(recipe, stores)
-    recipe, end_row = settle_length(recipe.model_copy(update={"model": config}), order)
+    recipe = recipe.model_copy(update={"model": sized_for(recipe.model, tokenizer)})
+    recipe, end_row = settle_length(recipe, order)
     recipe = settle_micro_batch(recipe, known.get("micro_batch_size"), device, note)
-    data = training_data(recipe, stores, order, tokenizer, end_row)
+    data = TrainingData(
+        stores,
+        order,
+        corruption_of(recipe, tokenizer),
+        tokenizer.special,
+        recipe.train.global_batch_size,
+        recipe.train.rows_at_once,
+        end_row,
+    )
     probe = None
     if recipe.data.probe is not None and recipe.train.probe_every is not None:
-        probe = probe_of(recipe, sources.held_out(), data, tokenizer)
+        probe = make_probe(sources.held_out(), data, tokenizer)
     model = first_model(recipe, tokenizer, folder)
     place(model, recipe.train, device)
     if device.type == "cpu":
         keep_freed_memory()
     optimizer = make_optimizer(model, recipe.optimizer)
     state = TrainState(model, optimizer, LossScale.of(recipe.train), replicas=replicas)
-    manifest = begin_manifest(recipe, folder, state, tokenizer, stores)
-    outputs = Outputs(
-        CheckpointStore(
-            folder.checkpoints,
-            recipe.train.keep,
-            data_fingerprint(recipe.data, stores, recipe.train.seed),
-        ),
-        MetricsLog(folder.metrics),
-        progress,
-        note,
-    )
-    resume(state, outputs)
-    if known and replicas.is_first:
-        manifest["restarts"] = [*known.get("restarts", []), state.step]
+    manifest = make_manifest(recipe, folder, state, tokenizer, stores)
+    fingerprint = data_fingerprint(recipe.data, stores, recipe.train.seed)
+    store = CheckpointStore(folder.checkpoints, recipe.train.keep, fingerprint)
+    if steps := store.steps():
+        state.restore(steps[-1], store.load(steps[-1]).tensors)
+        note(f"continuing after step {state.step:,}")
+    log = MetricsLog(folder.metrics)
+    if replicas.is_first:
+        log.truncate(state.step)
+        if known:
+            manifest["restarts"] = [*known.get("restarts", []), state.step]
         folder.write_manifest(manifest)
-    rate_at = partial(rate_of_update, recipe)
     try:
         with tracking(recipe, folder.root, state.step, is_first=replicas.is_first) as tracker:
-            tracked = replace(outputs, tracker=tracker)
-            fit(state, data, probe, recipe.train, rate_at, tracked)
+            fit(state, data, probe, recipe, Outputs(store, log, tracker, progress, note))
     except torch.OutOfMemoryError as error:
         raise MachineError(
             "train.micro_batch_size",
@@ -261,13 +235,13 @@ def train(
     write_model_folder(
         folder.model,
         state.weights(),
-        config,
+        recipe.model,
         tokenizer,
         provenance={"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]},
         objective=recipe.objective,
         abilities=trained_objectives(recipe.objective),
     )
-    finished = summarize(outputs.log, state)
+    finished = summarize(log, state)
     folder.write_manifest(manifest | {"finished": finished})
     return PretrainResult(run_dir=str(folder.root), **finished)
 
@@ -284,25 +258,25 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
         model.init_weights(recipe.train.seed)
         return model
     found = find(expand_path(path, "train.initial_model"), None)
-    pairs: dict[str, tuple[object, object]] = {
-        "attention heads": (found.config.num_attention_heads, recipe.model.num_attention_heads),
-        "positions": (found.config.position, recipe.model.position),
+    stored = {
+        "attention heads": found.config.num_attention_heads,
+        "positions": found.config.position,
+        "tokenizer": found.tokenizer and found.tokenizer.fingerprint,
     }
-    if found.tokenizer is not None:
-        pairs["tokenizer"] = (found.tokenizer.fingerprint, tokenizer.fingerprint)
+    wanted = {
+        "attention heads": recipe.model.num_attention_heads,
+        "positions": recipe.model.position,
+        "tokenizer": found.tokenizer and tokenizer.fingerprint,
+    }
     problems = [
-        f"its {name}: {stored}; the recipe asks for {wanted}; change train.initial_model or that"
-        for name, (stored, wanted) in pairs.items()
-        if stored != wanted
+        f"its {name}: {stored[name]}; the recipe asks for {wanted[name]}; change "
+        "train.initial_model or that"
+        for name in stored
+        if stored[name] != wanted[name]
     ]
     if problems:
         raise InputError(path, *problems)
     return build(replace(found, config=recipe.model), path)
-
-
-def rate_of_update(recipe: Recipe, step: int) -> float:
-    assert recipe.train.steps is not None
-    return learning_rate(recipe.schedule, recipe.optimizer.peak_lr, step, recipe.train.steps)
 
 
 def sized_for(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
@@ -332,56 +306,24 @@ def row_order(recipe: Recipe, stores: Sequence[TokenStore]) -> RowOrder:
     return RowOrder(lengths, section.sequence_length, section.pack, recipe.train.seed, weights)
 
 
-def training_data(
-    recipe: Recipe,
-    stores: Sequence[TokenStore],
-    order: RowOrder,
-    tokenizer: Tokenizer,
-    end_row: int,
-) -> TrainingData:
-    """The rows of all steps."""
-    return TrainingData(
-        stores,
-        order,
-        corruption_of(recipe, recipe.objective, tokenizer),
-        tokenizer.special,
-        recipe.train.global_batch_size,
-        recipe.train.rows_at_once,
-        end_row,
-    )
-
-
-def probe_of(recipe: Recipe, held: TokenStore, data: TrainingData, tokenizer: Tokenizer) -> Probe:
-    """Short blanks in the held text, whatever mix of blanks the run trains on."""
-    objective = recipe.objective
-    short = ObjectiveConfig(
-        kind=objective.kind,
-        mask_ratio=objective.mask_ratio,
-        mean_span_length=objective.mean_span_length,
-        max_span_length=objective.max_span_length,
-    )
-    end = tokenizer.special.eop if objective.kind == "blank_infilling" else None
-    return make_probe(held, data, corruption_of(recipe, short, tokenizer), tokenizer, end)
-
-
-def corruption_of(recipe: Recipe, objective: ObjectiveConfig, tokenizer: Tokenizer) -> Corruption:
+def corruption_of(recipe: Recipe, tokenizer: Tokenizer) -> Corruption:
     return Corruption(
-        objective,
+        recipe.objective,
         tokenizer.special,
         tokenizer.sentence_ends(),
         recipe.model.max_positions,
-        find_words(tokenizer) if objective.whole_words else None,
+        find_words(tokenizer) if recipe.objective.whole_words else None,
     )
 
 
-def begin_manifest(
+def make_manifest(
     recipe: Recipe,
     folder: RunFolder,
     state: TrainState,
     tokenizer: Tokenizer,
     stores: Sequence[TokenStore],
 ) -> dict[str, Any]:
-    """Write down what the run is made with; the data must be what it was.
+    """What the run is made with; tokenizer and data must be what they were.
 
     Raises:
         InputError: a corpus holds other text than when the run began.
@@ -389,7 +331,7 @@ def begin_manifest(
     known = folder.read_manifest()
     manifest = describe_run(recipe, state.device) | {
         "tokenizer": tokenizer.fingerprint,
-        "num_parameters": sum(weight.numel() for weight in state.weights().values()),
+        "num_parameters": state.num_parameters,
         "micro_batch_size": recipe.train.micro_batch_size,
         "data": {
             corpus.name: [shard["digest"] for shard in store.manifest["shards"]]
@@ -404,22 +346,7 @@ def begin_manifest(
                 f"the {key} is not what the run began with: digests {known[key]}, now "
                 f"{manifest[key]}; bring it back, or start over with --fresh --force",
             )
-    if known:
-        manifest["started_at"] = known["started_at"]
-    if state.replicas.is_first:
-        folder.write_manifest(manifest)
-    return manifest
-
-
-def resume(state: TrainState, outputs: Outputs) -> None:
-    """Go on from the newest checkpoint, if there is one."""
-    steps = outputs.store.steps()
-    if steps:
-        checkpoint = outputs.store.load(steps[-1])
-        state.restore(checkpoint.step, checkpoint.tensors)
-        outputs.note(f"continuing after step {state.step:,}")
-    if state.replicas.is_first:
-        outputs.log.truncate(state.step)
+    return manifest | {key: known[key] for key in ("started_at",) if key in known}
 
 
 def trained_objectives(config: ObjectiveConfig) -> list[str]:
@@ -445,9 +372,10 @@ def summarize(log: MetricsLog, state: TrainState) -> dict[str, Any]:
     return {
         "steps": state.step,
         "loss": last["loss"],
-        "num_parameters": sum(weight.numel() for weight in state.weights().values()),
+        "num_parameters": state.num_parameters,
         "num_tokens": num_tokens,
         "elapsed_seconds": seconds,
         "parameter_digest": state.parameter_digest(),
-        **{key: last.get(key) for key in PROBE_SHARES},
+        "probe_exact_match_share": last.get("probe_exact_match_share"),
+        "probe_baseline_share": last.get("probe_baseline_share"),
     }

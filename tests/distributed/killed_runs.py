@@ -25,14 +25,13 @@ from glmctl.recipe.load import load_recipe
 from glmctl.stages import pretrain
 
 
-class Silent:
-    def update(self, *_: object) -> None:
-        pass
+def silent(*_: object) -> None:
+    pass
 
 
 def train(recipe_path: str, run_dir: Path) -> None:
     recipe = load_recipe(recipe_path)
-    pretrain.run(recipe, run_dir=run_dir, device="cpu", progress=Silent(), note=lambda _: None)
+    pretrain.run(recipe, run_dir=run_dir, device="cpu", progress=silent, note=silent)
 
 
 def in_a_process(work: Callable[[], None], kill_after: float | None = None) -> int:

@@ -67,7 +67,7 @@ class StopSignals:
             raise StopSignalError
 
     def agree(self, num_asked: float) -> None:
-        """Raise StopSignalError in all replicas when any of them has a signal."""
+        """Raise StopSignalError in all replicas when any of them was asked to stop."""
         if num_asked:
             self.received = self.received or signal.SIGTERM
             raise StopSignalError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,18 +20,16 @@ from glmctl.core.train.guard import StopSignalError, StopSignals, refuse_non_fin
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import clip_gradients, set_learning_rate
 from glmctl.core.train.precision import arithmetic
-from glmctl.core.train.probe import Probe
+from glmctl.core.train.probe import Probe, in_words
+from glmctl.core.train.schedule import learning_rate
 from glmctl.core.train.speed import measured_peak, needed_flops, peak_memory
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import Tracker
 from glmctl.errors import InputError, InterruptedRun
-from glmctl.recipe.schema import TrainConfig
+from glmctl.recipe.schema import Recipe, TrainConfig
 
-
-class Progress(Protocol):
-    """Where the loop says that a step is done."""
-
-    def update(self, step: int, num_steps: int, loss: float, tokens_per_second: float) -> None: ...
+Progress: TypeAlias = Callable[[int, int, float, float], None]
+"""Told the steps done, the steps of the run, the loss of the step, and tokens a second."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ class Outputs:
 
     store: CheckpointStore
     log: MetricsLog
+    tracker: Tracker
     progress: Progress
     note: Callable[[str], None]
-    tracker: Tracker = field(default_factory=Tracker)
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,7 @@ def fit(
     state: TrainState,
     data: TrainingData,
     probe: Probe | None,
-    config: TrainConfig,
-    rate_at: Callable[[int], float],
+    recipe: Recipe,
     outputs: Outputs,
 ) -> None:
     """Train from the state's step to the last one of the recipe.
@@ -72,8 +69,7 @@ def fit(
         state: changed in place.
         data: what each step reads.
         probe: the held text, when the recipe asks for it.
-        config: length, precision and rhythm of the run.
-        rate_at: learning rate of an update from the number of updates before it.
+        recipe: with all that the corpora and the machine settle.
         outputs: checkpoints, metrics and the progress line.
 
     Raises:
@@ -82,6 +78,7 @@ def fit(
         InterruptedRun: SIGTERM, after saving.
         KeyboardInterrupt: SIGINT, after saving.
     """
+    config, peak_lr = recipe.train, recipe.optimizer.peak_lr
     assert config.steps is not None
     replicas = state.replicas
     peak = measured_peak(config, state.device) * replicas.size
@@ -91,20 +88,19 @@ def fit(
                 started_at = time.perf_counter()
                 step_data = data.step(state.step, replicas.rank, replicas.size)
                 data_seconds = time.perf_counter() - started_at
-                rate = rate_at(state.step)
+                rate = learning_rate(recipe.schedule, peak_lr, state.step, config.steps)
                 metrics = train_step(state, step_data, config, rate, stop)
                 seconds = time.perf_counter() - started_at
                 if replicas.is_first:
-                    record = make_record(state, metrics, rate, seconds, peak)
-                    record["data_seconds"] = data_seconds
+                    record = make_record(state, metrics, rate, seconds, data_seconds, peak)
                     if probe is not None and is_due(state.step, config.probe_every, config.steps):
-                        result = probe.run(state.model, config)
-                        record |= result.record()
-                        outputs.note(f"step {state.step:,}  {result}")
+                        found = probe.run(state.model, config)
+                        record |= found
+                        outputs.note(f"step {state.step:,}  {in_words(found)}")
                     outputs.log.append(record)
                     outputs.tracker.log(record)
                     speed = record["tokens_per_second"]
-                    outputs.progress.update(state.step, config.steps, metrics.loss, speed)
+                    outputs.progress(state.step, config.steps, metrics.loss, speed)
                     if is_due(state.step, config.save_every, config.steps):
                         save(state, outputs)
                 stop.check()
@@ -129,8 +125,7 @@ def train_step(
     flops = needed_flops(state.model.config, data.micro_batches.values())
     counts = (data.num_targets, data.num_tokens, flops, stop.received is not None)
     num_targets, num_tokens, flops, num_asked = replicas.totals(counts, device)
-    if not stop.is_alone:
-        stop.agree(num_asked)
+    stop.agree(num_asked)
     if not num_targets:
         raise nothing_to_learn(data)
     state.model.train()
@@ -185,22 +180,26 @@ def losses_by_kind(sums: Tensor) -> dict[str, Any]:
         sums: losses and their number, [2, objectives * buckets].
     """
     grid = sums.view(2, len(OBJECTIVES), len(SPAN_BUCKETS))
-    objectives, lengths = grid.sum(2).unbind(1), grid[:, :MLM].sum(1).unbind(1)
-    record: dict[str, Any] = {
-        f"loss_{name}": (total / count).item()
-        for name, (total, count) in zip(OBJECTIVES, objectives, strict=True)
-        if count
+    return {
+        **{f"loss_{name}": mean for name, mean in means(OBJECTIVES, grid.sum(2))},
+        "loss_by_span_length": dict(means(SPAN_BUCKETS, grid[:, :MLM].sum(1))),
     }
-    record["loss_by_span_length"] = {
-        name: (total / count).item()
-        for name, (total, count) in zip(SPAN_BUCKETS, lengths, strict=True)
-        if count
-    }
-    return record
+
+
+def means(names: Iterable[str], sums: Tensor) -> Iterator[tuple[str, float]]:
+    """The mean under each name that has one, from sums and counts [2, names]."""
+    for name, total, count in zip(names, *sums.tolist(), strict=True):
+        if count:
+            yield name, total / count
 
 
 def make_record(
-    state: TrainState, metrics: StepMetrics, rate: float, seconds: float, peak: float
+    state: TrainState,
+    metrics: StepMetrics,
+    rate: float,
+    seconds: float,
+    data_seconds: float,
+    peak: float,
 ) -> dict[str, Any]:
     """The line of `metrics.jsonl`; tokens are source tokens, before corruption."""
     record = {
@@ -212,6 +211,7 @@ def make_record(
         "num_tokens": metrics.num_tokens,
         "num_targets": metrics.num_targets,
         "seconds": seconds,
+        "data_seconds": data_seconds,
         "tokens_per_second": metrics.num_tokens / seconds,
         "mfu": metrics.flops / seconds / peak,
         "memory_bytes": peak_memory(state.device),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -23,58 +22,17 @@ from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
 from glmctl.core.model.glm import GLM
 from glmctl.core.objective.corruption import Corruption
+from glmctl.core.objective.draws import FloatArray
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.precision import arithmetic
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TrainConfig
+from glmctl.recipe.schema import ObjectiveConfig, TrainConfig
 
 MAX_DOCUMENTS = 256
 ROWS_PER_FORWARD = 16
 NUM_TRAINING_ROWS = 256  # looked at for the most frequent hidden token
 SEED = 0
 HAN = re.compile("[\u3400-\u9fff]")
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What became of some blanks."""
-
-    num_blanks: int = 0
-    num_filled: int = 0
-    num_guessed: int = 0  # by the most frequent token
-    nll: float = 0.0  # of all of them, in nats
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
-
-    def shares(self, ending: str) -> dict[str, float]:
-        """Keys of a record of `metrics.jsonl`."""
-        return {
-            f"probe_exact_match_share{ending}": self.num_filled / self.num_blanks,
-            f"probe_baseline_share{ending}": self.num_guessed / self.num_blanks,
-            f"probe_nll{ending}": self.nll / self.num_blanks,
-            f"probe_blanks{ending}": self.num_blanks,
-        }
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """How the held blanks of each language were filled."""
-
-    tallies: Mapping[str, Tally]
-
-    def record(self) -> dict[str, float]:
-        """Keys of `metrics.jsonl`: of all blanks, then of each language when there are several."""
-        record = sum(self.tallies.values(), Tally()).shares("")
-        if len(self.tallies) > 1:
-            for language, tally in self.tallies.items():
-                record |= tally.shares(f"_{language}")
-        return record
-
-    def __str__(self) -> str:
-        record = self.record()
-        share, baseline = record["probe_exact_match_share"], record["probe_baseline_share"]
-        return f"probe {100 * share:.1f} % (most frequent token {100 * baseline:.1f} %)"
 
 
 class Probe:
@@ -93,30 +51,53 @@ class Probe:
         self.end = end
         self.frequent = frequent
 
-    def run(self, model: GLM, config: TrainConfig) -> ProbeResult:
-        """Score every blank."""
-        model.eval()
-        with torch.inference_mode(), arithmetic(config, model.word_embedding.weight.device):
-            return ProbeResult(
-                {
-                    language: sum((self.count(model, batch) for batch in batches), Tally())
-                    for language, batches in self.batches.items()
-                }
-            )
+    def run(self, model: GLM, config: TrainConfig) -> dict[str, float]:
+        """Score every blank.
 
-    def count(self, model: GLM, batch: Batch) -> Tally:
-        b = batch.to(model.word_embedding.weight.device)
-        hidden = model.hidden(b.input_ids, b.position_ids, b.segments, b.wanted)
+        Returns:
+            Keys of `metrics.jsonl`: of all blanks, then of each language when there are several.
+        """
+        model.eval()
+        device = model.word_embedding.weight.device
+        with torch.inference_mode(), arithmetic(config, device):
+            counts = {
+                language: np.sum([self.count(model, batch.to(device)) for batch in batches], 0)
+                for language, batches in self.batches.items()
+            }
+        return as_record(counts)
+
+    def count(self, model: GLM, batch: Batch) -> FloatArray:
+        """Blanks of a batch, those filled, those of the most frequent token, and their NLL."""
+        hidden = model.hidden(batch.input_ids, batch.position_ids, batch.segments, batch.wanted)
         log_probs = model.logits(hidden).log_softmax(1)  # [M, V]
-        blank, is_text = split_blanks(b.target_ids, self.end)
-        targets, best = b.target_ids[is_text], log_probs.argmax(1)[is_text]
-        gold = log_probs.gather(1, b.target_ids[:, None])[:, 0][is_text]
-        return Tally(
-            num_distinct(blank),
-            count_whole(blank, best == targets),
-            count_whole(blank, targets == self.frequent),
-            -gold.double().sum().item(),
-        )
+        blank, is_text = split_blanks(batch.target_ids, self.end)
+        targets, best = batch.target_ids[is_text], log_probs.argmax(1)[is_text]
+        gold = log_probs.gather(1, batch.target_ids[:, None])[:, 0][is_text]
+        filled = count_whole(blank, best == targets)
+        guessed = count_whole(blank, targets == self.frequent)
+        nll = -gold.double().sum().item()
+        return np.array([len(blank.unique()), filled, guessed, nll])
+
+
+def as_record(counts: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Keys of `metrics.jsonl` from what :meth:`Probe.count` found in each language."""
+    groups = {"": np.sum([*counts.values()], 0)}
+    if len(counts) > 1:
+        groups |= {f"_{language}": found for language, found in counts.items()}
+    record: dict[str, float] = {}
+    for ending, (num_blanks, filled, guessed, nll) in groups.items():
+        record |= {
+            f"probe_exact_match_share{ending}": float(filled / num_blanks),
+            f"probe_baseline_share{ending}": float(guessed / num_blanks),
+            f"probe_nll{ending}": float(nll / num_blanks),
+            f"probe_blanks{ending}": int(num_blanks),
+        }
+    return record
+
+
+def in_words(record: Mapping[str, float]) -> str:
+    share, baseline = record["probe_exact_match_share"], record["probe_baseline_share"]
+    return f"probe {100 * share:.1f} % (most frequent token {100 * baseline:.1f} %)"
 
 
 def split_blanks(targets: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
@@ -134,32 +115,25 @@ def split_blanks(targets: Tensor, end: int | None) -> tuple[Tensor, Tensor]:
 
 def count_whole(blank: Tensor, is_right: Tensor) -> int:
     """How many blanks have no token that is wrong."""
-    return num_distinct(blank) - num_distinct(blank[~is_right])
+    return len(blank.unique()) - len(blank[~is_right].unique())
 
 
-def num_distinct(values: Tensor) -> int:
-    return int(torch.unique(values).numel())
-
-
-def make_probe(
-    held: TokenStore,
-    data: TrainingData,
-    corruption: Corruption,
-    tokenizer: Tokenizer,
-    end: int | None,
-) -> Probe:
+def make_probe(held: TokenStore, data: TrainingData, tokenizer: Tokenizer) -> Probe:
     """Corrupt the held text and look up the training's most frequent hidden token.
 
     Args:
-        held: text that is not trained on.
+        held: text that is not trained on; its blanks are short, whatever the run mixes.
         data: the training rows.
-        corruption: hides short spans, one draw a sample.
         tokenizer: of the held text, whose language is seen from its letters.
-        end: the token that ends a blank; None for masked LM.
 
     Raises:
         InputError: the held text has no blank.
     """
+    trained = data.corruption
+    names = ("kind", "mask_ratio", "mean_span_length", "max_span_length")
+    short = ObjectiveConfig(**trained.config.model_dump(include={*names}))
+    corruption = Corruption(short, data.special, trained.sentence_ends, trained.max_positions)
+    end = data.special.eop if short.kind == "blank_infilling" else None
     lengths = held.lengths[:MAX_DOCUMENTS]
     texts = [tokenizer.decode(held.tokens(i, 0, n).tolist()) for i, n in enumerate(lengths)]
     is_chinese = np.array([len(HAN.findall(text)) > len(text) / 4 for text in texts])

@@ -34,6 +34,10 @@ class TrainState:
     def device(self) -> torch.device:
         return self.model.word_embedding.weight.device
 
+    @property
+    def num_parameters(self) -> int:
+        return sum(weight.numel() for weight in self.weights().values())
+
     def weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 

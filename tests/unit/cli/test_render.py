@@ -133,9 +133,9 @@ def test_yes_no_and_lists_read_like_words():
 
 
 def test_a_pipe_gets_a_line_every_few_steps_and_the_last_one(capsys, clock):
-    with render.StepLine(log_every=10) as progress:
+    with render.step_line(log_every=10) as update:
         for step in range(989, 1_006):
-            progress.update(step, 1_005, 2.41371, 41_300.4)
+            update(step, 1_005, 2.41371, 41_300.4)
             clock[0] += 2.0
     assert capsys.readouterr().err.splitlines() == [
         "step 990/1,005  loss 2.4137  41,300 tok/s  eta 0:00:30",
@@ -145,15 +145,15 @@ def test_a_pipe_gets_a_line_every_few_steps_and_the_last_one(capsys, clock):
 
 
 def test_the_first_step_has_no_end_in_sight(capsys, clock):
-    with render.StepLine(log_every=1) as progress:
-        progress.update(1, 20, 9.0, 5.0)
+    with render.step_line(log_every=1) as update:
+        update(1, 20, 9.0, 5.0)
     assert capsys.readouterr().err == "step 1/20  loss 9.0000  5 tok/s\n"
 
 
 def test_quiet_silences_the_steps(capsys, clock):
     render.voice.is_quiet = True
-    with render.StepLine(log_every=1) as progress:
-        progress.update(20, 20, 9.0, 5.0)
+    with render.step_line(log_every=1) as update:
+        update(20, 20, 9.0, 5.0)
     assert capsys.readouterr().err == ""
 
 
@@ -173,9 +173,9 @@ def terminal(monkeypatch):
 
 
 def test_a_terminal_gets_one_line_that_is_redrawn_and_then_gone(terminal, clock):
-    with render.StepLine(log_every=10) as progress:
+    with render.step_line(log_every=10) as update:
         for step in (1, 2):
-            progress.update(step, 1_000, 2.0, 41_300.0)
+            update(step, 1_000, 2.0, 41_300.0)
             clock[0] += 1.0
     shown = terminal.getvalue()
     assert "step 1/1,000" in shown
@@ -184,9 +184,9 @@ def test_a_terminal_gets_one_line_that_is_redrawn_and_then_gone(terminal, clock)
 
 
 def test_steps_that_follow_fast_are_not_all_drawn(terminal, clock):
-    with render.StepLine(log_every=10) as progress:
+    with render.step_line(log_every=10) as update:
         for step in range(1, 50):
-            progress.update(step, 1_000, 2.0, 41_300.0)
+            update(step, 1_000, 2.0, 41_300.0)
     assert terminal.getvalue().count("step ") <= 2
 
 

@@ -1,10 +1,11 @@
 """The probe: when a blank counts as filled."""
 
+import numpy as np
 import torch
 
 from glmctl.core.data.batch import Batch
 from glmctl.core.model.attention import Segments
-from glmctl.core.train.probe import Probe, ProbeResult, Tally, count_whole, split_blanks
+from glmctl.core.train.probe import Probe, as_record, count_whole, in_words, split_blanks
 from glmctl.recipe.schema import TrainConfig
 
 EOP = 9
@@ -53,7 +54,7 @@ def test_a_blank_is_filled_when_all_of_its_tokens_are_right():
 def test_the_probe_counts_filled_blanks_and_those_of_the_most_frequent_token():
     # Blanks: (5 6) and (3); all right but the 6. The end tokens are wrong and do not count.
     probe = Probe({"en": [blanks(5, 6, EOP, 3, EOP)]}, EOP, frequent=3)
-    record = probe.run(Parrot([5, 4, 0, 3, 0]), CONFIG).record()
+    record = probe.run(Parrot([5, 4, 0, 3, 0]), CONFIG)
     assert record["probe_blanks"] == 2
     assert record["probe_exact_match_share"] == 0.5
     assert record["probe_baseline_share"] == 0.5
@@ -61,7 +62,8 @@ def test_the_probe_counts_filled_blanks_and_those_of_the_most_frequent_token():
 
 
 def test_languages_are_told_apart_and_summed():
-    record = ProbeResult({"en": Tally(4, 1, 0, 8.0), "zh": Tally(1, 1, 1, 1.0)}).record()
+    # Blanks, filled, guessed as the most frequent token, and nats.
+    record = as_record({"en": np.array([4, 1, 0, 8.0]), "zh": np.array([1, 1, 1, 1.0])})
     assert record["probe_exact_match_share"] == 0.4
     assert record["probe_exact_match_share_en"] == 0.25
     assert record["probe_exact_match_share_zh"] == 1.0
@@ -70,5 +72,7 @@ def test_languages_are_told_apart_and_summed():
 
 
 def test_the_progress_line_shows_both_shares():
-    line = str(ProbeResult({"en": Tally(64, 20, 3, 64.0)}))
-    assert line == "probe 31.2 % (most frequent token 4.7 %)"
+    assert (
+        in_words(as_record({"en": np.array([64, 20, 3, 64.0])}))
+        == "probe 31.2 % (most frequent token 4.7 %)"
+    )
