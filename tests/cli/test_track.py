@@ -36,7 +36,7 @@ def test_a_run_that_is_taken_up_again_is_tracked_and_its_restart_reported(tmp_pa
     assert json.loads((folder / "manifest.json").read_text())["restarts"] == [2]
     page = tmp_path / "page.html"
     assert run(["report", str(folder), "--out", str(page), "--quiet"]) == 0
-    assert "4 steps, finished; taken up again after step 2" in page.read_text()
+    assert '<th scope="row">restarts</th><td>[2]</td>' in page.read_text()
 
 
 def test_a_missing_package_is_named_before_anything_is_built(tmp_path, capsys, monkeypatch):

@@ -14,10 +14,10 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 import torch
@@ -70,28 +70,19 @@ def run_replicas(
         logs_specs=DefaultLogsSpecs(str(logs), redirects=Std.ALL),
     )
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    failures: dict[int, BaseException] = {}
-
-    def receive(rank: int, message: object) -> None:
-        if isinstance(message, BaseException):
-            failures[rank] = message
-        else:
-            hear(message)
-
     pipes = [SpawnContext().Pipe(duplex=False) for _ in range(num_replicas)]
-    speakers = [speaker for _, speaker in pipes]
-    with own_signal_handlers(), listening([ear for ear, _ in pipes], receive):
+    died = stopped_by = None
+    with own_signal_handlers(), listening(pipes, hear) as failures:
         try:
-            elastic_launch(config, replica)(work, speakers, tuple(arguments))
-            died = None
+            elastic_launch(config, replica)(work, [speaker for _, speaker in pipes], arguments)
         except ChildFailedError as error:
             died = error.get_first_failure()[1]
         except SignalException as error:
-            died = None
-            if not failures:
-                raise SystemExit(128 + error.sigval) from error
+            stopped_by = error.sigval
     if failures:
         raise failures[min(failures)]
+    if stopped_by is not None:
+        raise SystemExit(128 + stopped_by)
     if died is not None:
         raise describe_death(died, logs)
     shutil.rmtree(logs)
@@ -115,32 +106,38 @@ def replica(work: Callable[..., None], speakers: Sequence[Connection], arguments
 
 
 @contextmanager
-def listening(ears: list[Connection], receive: Callable[[int, object], None]) -> Iterator[None]:
-    """Pass on what comes through the pipes, until the block ends and they are empty."""
-    is_over = Event()
+def listening(
+    pipes: Sequence[tuple[Connection, Connection]], hear: Callable[[Any], None]
+) -> Iterator[dict[int, BaseException]]:
+    """Pass on what comes through the pipes, until the block ends and they are empty.
 
-    def listen() -> None:
-        open_ears = dict(zip(ears, range(len(ears)), strict=True))
-        while open_ears:
-            ready = wait(list(open_ears), POLL_SECONDS)
-            if not ready and is_over.is_set():
+    Gives the errors that have come, by rank.
+    """
+    failures: dict[int, BaseException] = {}
+
+    def listen(rank: int, ear: Connection) -> None:
+        while True:
+            try:
+                message = ear.recv()
+            except (EOFError, OSError):  # it has ended, perhaps while speaking
                 return
-            for ear in ready:
-                assert isinstance(ear, Connection)
-                try:
-                    message = ear.recv()
-                except (EOFError, OSError):  # it died while speaking
-                    del open_ears[ear]
-                else:
-                    receive(open_ears[ear], message)
+            if isinstance(message, BaseException):
+                failures[rank] = message
+            else:
+                hear(message)
 
-    thread = Thread(target=listen, daemon=True)
-    thread.start()
+    threads = [
+        Thread(target=listen, args=(rank, ear), daemon=True) for rank, (ear, _) in enumerate(pipes)
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        yield
+        yield failures
     finally:
-        is_over.set()
-        thread.join()
+        for _, speaker in pipes:
+            speaker.close()
+        for thread in threads:
+            thread.join()
 
 
 @contextmanager
@@ -161,15 +158,12 @@ def describe_death(failure: ProcessFailure, logs: Path) -> GlmctlError:
     how = f"exit code {failure.exitcode}"
     if failure.exitcode < 0:
         how = f"killed by {signal.Signals(-failure.exitcode).name}"
-    text = "".join(
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in sorted(logs.glob(f"*/attempt_0/{rank}/stderr.log"))
-    )
+    (log,) = logs.glob(f"*/attempt_0/{rank}/stderr.log")
     # A traceback of ours is no fault of the machine.
     kind = GlmctlError if failure.exitcode == BUG else MachineError
     return kind(
         f"rank {rank}",
         f"{how}; the last checkpoint is intact and the same command continues from it; "
         f"its output is in {logs}",
-        *text.splitlines()[-TAIL_LINES:],
+        *log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:],
     )

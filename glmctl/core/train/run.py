@@ -87,27 +87,23 @@ class RunFolder:
         """
         if force and not fresh:
             raise UsageError("--force", "lets --fresh delete a run; it does nothing without it")
-        has_run = self.recipe.exists()
-        if not has_run:
+        if not self.recipe.exists():
             self._refuse_other_files()
-        elif fresh and not force:
+        elif not fresh:
+            self._refuse_other_recipe(recipe)
+        elif force:
+            self._delete()
+        else:
             raise UsageError(
                 str(self.root), "--fresh would delete the run that is here; add --force to do so"
             )
-        elif fresh:
-            self._delete()
-        else:
-            self._refuse_other_recipe(recipe)
         durable.sweep(self.root)
         durable.sweep(self.checkpoints)
         replace_text(self.recipe, to_toml(recipe))
 
     def _refuse_other_files(self) -> None:
-        others = sorted(
-            path.name
-            for path in self.root.iterdir()
-            if path.name != LOCK and path.suffix != durable.SCRATCH_SUFFIX
-        )
+        own = (LOCK, durable.SCRATCH_SUFFIX)
+        others = sorted(path.name for path in self.root.iterdir() if not path.name.endswith(own))
         if others:
             raise UsageError(
                 str(self.root),
@@ -115,8 +111,7 @@ class RunFolder:
             )
 
     def _refuse_other_recipe(self, recipe: Recipe) -> None:
-        stored = load_recipe(str(self.recipe))
-        changes = list(changed_keys(stored, recipe))
+        changes = [*changed_keys(load_recipe(str(self.recipe)), recipe)]
         if changes and not self.manifest.exists():  # it failed before it began
             shutil.rmtree(self.data, ignore_errors=True)
         elif changes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 
 import torch
 
@@ -42,19 +42,14 @@ def measured_peak(config: TrainConfig, device: torch.device) -> float:
 
 def needed_flops(config: ModelConfig, batches: Iterable[Batch]) -> float:
     """Operations of forward and backward that somebody needs, as the plan counts them."""
-    return 3 * sum(
-        count * forward_flops(config, Sample(1.0, a, length - a, 0.0, wanted))
-        for batch in batches
-        for (length, a), count, wanted in shapes_of(batch)
-    )
-
-
-def shapes_of(batch: Batch) -> Iterable[tuple[tuple[int, int], int, float]]:
-    """Length and Part A of the samples, how many have them, and their rows with a loss."""
-    num_in_a = batch.num_targets / len(batch.segments.lengths)  # masked LM has no Part B
-    pairs = zip(batch.segments.lengths, batch.segments.part_a_lengths, strict=True)
-    for (length, a), group in groupby(pairs):
-        yield (length, a), len(list(group)), length - a or num_in_a
+    num_flops = 0.0
+    for batch in batches:
+        num_in_a = batch.num_targets / len(batch.segments.lengths)  # masked LM has no Part B
+        shapes = Counter(zip(batch.segments.lengths, batch.segments.part_a_lengths, strict=True))
+        for (length, a), count in shapes.items():
+            sample = Sample(1.0, a, length - a, 0.0, length - a or num_in_a)
+            num_flops += 3 * count * forward_flops(config, sample)
+    return num_flops
 
 
 def peak_memory(device: torch.device) -> int:

@@ -22,8 +22,6 @@ from glmctl.recipe.schema import Recipe, TrackConfig, WandbConfig
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-OPTIMIZER_KEYS = ("lr", "grad_norm", "loss_scale", "is_skipped")
-
 
 class Tracker:
     """Takes the records of the loop; without a writer and a wandb run it does nothing."""
@@ -33,8 +31,8 @@ class Tracker:
         self.run = run
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Send the numbers of a record on, under the names of `metrics.jsonl`, in groups."""
-        scalars = {f"{group_of(key)}/{key}": value for key, value in numbers_of(record)}
+        """Send the numbers of a record on, grouped by the first word of their names."""
+        scalars = {f"{key.partition('_')[0]}/{key}": value for key, value in numbers_of(record)}
         if self.writer is not None:
             for name, value in scalars.items():
                 self.writer.add_scalar(name, value, record["step"])
@@ -113,18 +111,9 @@ def require_packages(config: TrackConfig) -> None:
     Raises:
         MachineError: one that the recipe asks for is not installed.
     """
-    problems = []
-    if config.tensorboard and find_spec("tensorboard") is None:
-        problems.append("tensorboard: is not installed; pip install 'glmctl[track]'")
-    if config.wandb is not None and find_spec("wandb") is None:
-        problems.append("wandb: is not installed; pip install wandb, or leave track.wandb out")
-    if problems:
+    asked = {"tensorboard": config.tensorboard, "wandb": config.wandb is not None}
+    remedies = {"tensorboard": "'glmctl[track]'", "wandb": "wandb, or leave track.wandb out"}
+    missing = [name for name in asked if asked[name] and find_spec(name) is None]
+    if missing:
+        problems = [f"{name}: is not installed; pip install {remedies[name]}" for name in missing]
         raise MachineError("track", *problems)
-
-
-def group_of(key: str) -> str:
-    """What a number tells about: the optimizer, the loss, the probe, or the speed."""
-    if key in OPTIMIZER_KEYS:
-        return "optimizer"
-    prefix = key.partition("_")[0]
-    return prefix if prefix in ("loss", "probe") else "speed"

@@ -74,9 +74,9 @@ def test_the_numbers_have_the_names_of_the_metrics_in_groups(tmp_path):
         "loss/loss": [(1, 2.0)],
         "loss/loss_token": [(1, 2.5)],
         "loss/loss_by_span_length/2-3": [(1, 4.0)],
-        "optimizer/lr": [(1, 0.5)],
-        "optimizer/grad_norm": [(1, 1.5)],
-        "speed/mfu": [(1, 0.25)],
+        "lr/lr": [(1, 0.5)],
+        "grad/grad_norm": [(1, 1.5)],
+        "mfu/mfu": [(1, 0.25)],
         "probe/probe_nll_en": [(1, 3.0)],
     }
 
