@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from typer import Exit
@@ -11,12 +10,9 @@ from typer import Exit
 from glmctl.cli import render
 
 if TYPE_CHECKING:
-    from glmctl.core.tokenizer.audit import Finding
     from glmctl.core.tokenizer.base import Piece, Tokenizer
-    from glmctl.core.tokenizer.compare import Disagreement
-    from glmctl.stages.tokenize import AuditResult, DiffResult
 
-SHOWN_LINES = 10
+NUM_LINES = 10
 BEFORE, AFTER = 30, 50
 """Characters shown of a line, on either side of its first difference."""
 
@@ -31,60 +27,24 @@ def audit_tokenizer(
     if as_json:
         render.show(result, as_json=True)
     else:
-        say_audit(result)
+        plain = {key: value for key, value in vars(result).items() if not isinstance(value, list)}
+        for line in render.value_lines(plain):
+            render.out.print(line)
+        for records in (result.scripts, result.unknown):
+            show_table([*map(vars, records)])
+        for finding in result.findings:
+            weight = "spoils training" if finding.spoils_training else "note"
+            render.say(f"\n{weight}: {finding.where}: {finding.what}\n  {finding.remedy}")
     if result.spoils_training:
         raise Exit(1)
 
 
-def say_audit(result: AuditResult) -> None:
-    """Print the tables of an audit that have a row, and its findings last."""
-    shape = f"{result.kind}, {result.special}, {result.size:,} ids"
-    render.say(f"{result.tokenizer} ({shape}{', loses nothing' if result.is_lossless else ''})\n")
-    places = [
-        (token.token, f"{token.id:,}", "appended" if token.is_appended else "vocabulary")
-        for token in result.special_tokens
-    ]
-    render.table(("special token", "id", "from"), places)
-    if result.text is not None:
+def show_table(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print records as rows under the names of their fields; nothing for none."""
+    rows = [[render.label_and_value(*item) for item in record.items()] for record in records]
+    if rows:
         render.say("")
-        render.show(result.text, as_json=False)
-        render.say("")
-        uses = [
-            (
-                use.script,
-                f"{use.num_lines:,}",
-                f"{use.num_characters:,}",
-                f"{use.num_tokens:,}",
-                f"{use.characters_per_token:.2f}",
-            )
-            for use in result.scripts
-        ]
-        render.table(("lines in", "lines", "characters", "tokens", "characters a token"), uses)
-    if result.unknown:
-        render.say("")
-        rows = [
-            (
-                entry.script,
-                f"{entry.count:,}",
-                f"{entry.share:.1%}",
-                f"{entry.num_distinct:,}",
-                "  ".join(f"{c.character} {c.code} {c.where}" for c in entry.characters),
-            )
-            for entry in result.unknown
-        ]
-        render.table(("unknown", "count", "of the script", "different", "first in"), rows)
-    render.say("")
-    for finding in result.findings:
-        say_finding(finding)
-    if not result.findings:
-        render.say("nothing to say against it")
-
-
-def say_finding(finding: Finding) -> None:
-    """Print a finding with its remedy."""
-    weight = "spoils training" if finding.spoils_training else "note"
-    render.say(f"{weight}: {finding.where}: {finding.what}")
-    render.say(f"  {finding.remedy}")
+        render.table([name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
 
 
 def compare_tokenizers(
@@ -96,86 +56,48 @@ def compare_tokenizers(
     from glmctl.stages import tokenize as stage
 
     # No special token plays a part, so that any layout does for a vocabulary that can have two.
-    comparison = Comparison(*[find_tokenizer(name, otherwise="glm-chinese") for name in names])
+    tokenizers = [find_tokenizer(name, otherwise="glm-chinese") for name in names]
+    comparison = Comparison(tokenizers, names)
     if limit is None and not as_json:
-        limit = SHOWN_LINES
-    has_errors = False
-    for lines in stage.diff(inputs, comparison, limit):
-        for line, difference in lines:
-            has_errors |= line.error is not None
-            place = {"file": line.file, "line": line.line}
-            if difference is None and as_json:
-                render.emit("DifferentLine", {**place, "error": line.error})
-            elif difference is None:
-                render.complain(f"{line.place}: {line.error}")
-            elif as_json:
-                render.emit("DifferentLine", place | record_of(line.text, difference))
-            else:
-                render.say(line.place)
-                sides = zip("AB", difference.sides, comparison.tokenizers, strict=True)
-                for name, pieces, tokenizer in sides:
-                    cut = cut_text(line.text, pieces, difference.at, tokenizer.special.unk)
-                    render.say(f"  {name}  {cut}")
+        limit = NUM_LINES
+    num_shown, has_errors = 0, False
+    for lines in stage.diff(inputs, comparison):
+        for line, at in lines:
+            record: dict[str, Any] = {"file": line.file, "line": line.number}
+            if line.error is not None:
+                has_errors = True
+                if as_json:
+                    render.emit("DifferentLine", {**record, "error": line.error})
+                else:
+                    render.complain(f"{line.place}: {line.error}")
+            elif limit is None or num_shown < limit:
+                num_shown += 1
+                a, b = (tokenizer.pieces(line.text, special=False) for tokenizer in tokenizers)
+                if as_json:
+                    record |= {"text": line.text, "at": at, "a": columns(a), "b": columns(b)}
+                    render.emit("DifferentLine", record)
+                else:
+                    render.say(f"{line.place}\n  A  {cut_text(a, at)}\n  B  {cut_text(b, at)}")
         render.flush()
-    result = stage.diff_result(comparison, names)
-    if as_json:
-        render.emit("DiffResult", asdict(result))
-    else:
-        say_diff(result)
+    if not as_json:
+        render.say("")
+    render.show(comparison.result, as_json=as_json)
     if has_errors:
         raise Exit(1)
 
 
-def record_of(text: str, difference: Disagreement) -> dict[str, Any]:
-    """A line that is cut differently, as JSON."""
-    record: dict[str, Any] = {"text": text, "at": difference.at}
-    for name, pieces in zip("ab", difference.sides, strict=True):
-        record[name] = {
-            "ids": [piece.id for piece in pieces],
-            "pieces": [piece.text for piece in pieces],
-            "offsets": [[piece.start, piece.stop] for piece in pieces],
-        }
-    return record
+def columns(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Pieces as JSON holds them."""
+    return {
+        "ids": [piece.id for piece in pieces],
+        "pieces": [piece.text for piece in pieces],
+        "offsets": [[piece.start, piece.stop] for piece in pieces],
+    }
 
 
-def cut_text(text: str, pieces: Sequence[Piece], at: int, unk: int) -> str:
-    """The part of a line around a place, with bars where it is cut.
-
-    An unknown piece stands as the vocabulary spells it, as does one that covers nothing; of a
-    character in several pieces, all but the first are a tilde.
-    """
-    shown = [piece for piece in pieces if piece.start < at + AFTER and piece.stop >= at - BEFORE]
-    parts, covered = [], -1
-    for piece in shown:
-        part = text[piece.start : piece.stop]
-        if piece.id == unk or not part:
-            part = piece.text
-        elif piece.stop <= covered:
-            part = "~"
-        parts.append(part.replace("\n", "\\n").replace("\t", "\\t"))
-        covered = piece.stop
-    before = "... " if shown[:1] != list(pieces[:1]) else ""
-    after = " ..." if shown[-1:] != list(pieces[-1:]) else ""
-    return f"{before}{'|'.join(parts)}{after}"
-
-
-def say_diff(result: DiffResult) -> None:
-    """Print the totals of two tokenizers."""
-    rows = [
-        (
-            name,
-            side.tokenizer,
-            f"{side.num_tokens:,}",
-            f"{side.tokens_per_line:.1f}",
-            f"{side.characters_per_token:.2f}",
-            f"{side.num_unknown:,}",
-        )
-        for name, side in (("A", result.a), ("B", result.b))
-    ]
-    render.table(
-        ("", "tokenizer", "tokens", "tokens a line", "characters a token", "unknown"), rows
-    )
-    share = f"{result.different_share:.1%}"
-    render.say(
-        f"{result.num_different:,} of {result.num_lines:,} lines are cut differently ({share})"
-    )
+def cut_text(pieces: Sequence[Piece], at: int) -> str:
+    """The pieces around a place of a line, as the vocabulary spells them, with bars between."""
+    shown = [piece for piece in pieces if at - BEFORE <= piece.stop and piece.start < at + AFTER]
+    before = "... " if shown[:1] != [*pieces[:1]] else ""
+    after = " ..." if shown[-1:] != [*pieces[-1:]] else ""
+    return f"{before}{'|'.join(piece.text for piece in shown)}{after}"

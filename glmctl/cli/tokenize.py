@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from typer import Argument, Exit, Option
+from typer import Argument, Context, Exit, Option
 
 from glmctl.cli import options, render
-from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
+from glmctl.cli.audit import audit_tokenizer, columns, compare_tokenizers
 from glmctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from glmctl.stages.tokenize import LineResult
+    from glmctl.core.tokenizer.base import Tokenizer
+    from glmctl.stages.tokenize import Line
 
 Inputs = Annotated[
     list[str] | None,
@@ -45,12 +46,8 @@ Out = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    Option(
-        "--processes", min=1, metavar="N", help="How many write shards at once; 1 unless given."
-    ),
+    Option("--processes", min=1, metavar="N", help="That write shards at once; 1 unless given."),
 ]
-
-
 Column = Annotated[
     str | None,
     Option("--column", metavar="NAME", help="Key or column of the text; text unless given."),
@@ -67,8 +64,6 @@ OnError = Annotated[
     Literal["stop", "skip"] | None,
     Option("--on-error", help="What a row without a text does; stop unless given."),
 ]
-
-
 Audit = Annotated[
     bool,
     Option("--audit", help="Find what would spoil training, in the vocabulary and over INPUT."),
@@ -82,7 +77,6 @@ Limit = Annotated[
     Option("--limit", min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
 ]
 
-
 SOURCES = {"--column", "--split", "--config", "--on-error"}
 VOCABULARY = {"--tokenizer", "--kind", "--special"}
 GOES_WITH = {
@@ -93,9 +87,11 @@ GOES_WITH = {
     "--out": SOURCES | VOCABULARY | {"--processes"},
     "encoding": VOCABULARY,
 }
+"""The modes, and the options that each of them has."""
 
 
 def tokenize(
+    context: Context,
     inputs: Inputs = None,
     tokenizer: options.Tokenizer = None,  # glmctl-default
     kind: Kind = None,
@@ -116,95 +112,78 @@ def tokenize(
     as_json: options.Json = False,
 ) -> None:
     """Turn each line of text into ids, or the text into training shards or a vocabulary."""
-    given = {
-        "--tokenizer": tokenizer,
-        "--kind": kind,
-        "--special": special,
-        "--decode": decode,
-        "--train": train,
-        "--vocab-size": vocab_size,
-        "--model-type": model_type,
-        "--out": out,
-        "--processes": processes,
-        "--column": column,
-        "--split": split,
-        "--config": config,
-        "--on-error": on_error,
-        "--audit": audit,
-        "--diff": diff,
-        "--limit": limit is not None,
-    }
-    check_options({name for name, value in given.items() if value})
+    check_options(context)
     from glmctl.core.tokenizer.load import DEFAULT, find_tokenizer
     from glmctl.stages import tokenize as stage
 
-    sources = inputs or []
-    if train and vocab_size and out:
-        algorithm = model_type or "unigram"
-        corpora = stage.corpora_of(sources, config=config, split=split, column=column)
-        learned = stage.train(corpora, vocab_size, algorithm, out, on_error or "stop", render.bar)
-        render.show(learned, as_json=as_json)
-        return
+    sources, stop_or_skip = inputs or [], on_error or "stop"
     if diff:
         compare_tokenizers(sources, diff, limit, as_json=as_json)
-        return
-    found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
-    if audit:
-        audit_tokenizer(sources, found, tokenizer or DEFAULT, as_json=as_json)
-        return
-    if out:
+    elif train and vocab_size and out:
         corpora = stage.corpora_of(sources, config=config, split=split, column=column)
-        shards = stage.write(corpora, found, out, processes or 1, on_error or "stop", render.bar)
-        render.show(shards, as_json=as_json)
-        return
-    batches = (
-        stage.decode(sources, found, one_line=not as_json)
-        if decode
-        else stage.encode(sources, found, with_pieces=as_json)
-    )
-    has_errors = False
-    for lines in batches:
-        for line in lines:
-            has_errors |= line.error is not None
-            if as_json:
-                render.emit("TokenizedLine", record_of(line))
-            else:
-                print_line(line, decode=decode)
-        render.flush()
-    if has_errors:
-        raise Exit(1)
+        algorithm = model_type or "unigram"
+        learned = stage.train(corpora, vocab_size, algorithm, out, stop_or_skip, render.bar)
+        render.show(learned, as_json=as_json)
+    else:
+        found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
+        if audit:
+            audit_tokenizer(sources, found, tokenizer or DEFAULT, as_json=as_json)
+        elif out:
+            corpora = stage.corpora_of(sources, config=config, split=split, column=column)
+            shards = stage.write(corpora, found, out, processes or 1, stop_or_skip, render.bar)
+            render.show(shards, as_json=as_json)
+        else:
+            turn_lines(sources, found, decode=decode, as_json=as_json)
 
 
-def check_options(given: set[str]) -> None:
+def check_options(context: Context) -> None:
     """Refuse options that would do nothing.
 
     Raises:
         UsageError: naming each.
     """
+    given = {
+        "--" + name.replace("_", "-")
+        for name, value in context.params.items()
+        if value is not None and value is not False and name not in ("inputs", "as_json")
+    }
     mode = next((mode for mode in GOES_WITH if mode in given), "encoding")
-    problems = [
-        f"{option} does not go with {mode}" for option in sorted(given - GOES_WITH[mode] - {mode})
-    ]
+    others = sorted(given - GOES_WITH[mode] - {mode})
+    problems = [f"{option} does not go with {mode}" for option in others]
     if mode == "--train" and not given >= {"--vocab-size", "--out"}:
         problems.append("--train needs --vocab-size N and --out FILE")
     if problems:
         raise UsageError("glmctl tokenize", *problems)
 
 
-def print_line(line: LineResult, *, decode: bool) -> None:
-    """One line in, one line out: an empty one in place of what failed."""
-    if line.error is not None:
-        render.complain(f"{line.place}: {line.error}")
-    render.say(line.text if decode else " ".join(map(str, line.ids)))
+def turn_lines(sources: list[str], tokenizer: Tokenizer, *, decode: bool, as_json: bool) -> None:
+    """Give the ids of each line, or its text; an empty line in place of what failed, and exit 1."""
+    from glmctl.stages import tokenize as stage
+
+    has_errors = False
+    batches = (
+        stage.decode(sources, tokenizer, one_line=not as_json)
+        if decode
+        else stage.encode(sources, tokenizer)
+    )
+    for lines in batches:
+        for line in lines:
+            has_errors |= line.error is not None
+            if as_json:
+                render.emit("TokenizedLine", record_of(line, None if decode else tokenizer))
+                continue
+            if line.error is not None:
+                render.complain(f"{line.place}: {line.error}")
+            render.say(line.text if decode else " ".join(map(str, line.ids)))
+        render.flush()
+    if has_errors:
+        raise Exit(1)
 
 
-def record_of(line: LineResult) -> dict[str, Any]:
-    """A line as JSON; the pieces and the characters that they cover when there are any."""
-    record: dict[str, Any] = {"file": line.file, "line": line.line}
+def record_of(line: Line, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """A line as JSON; with a tokenizer, also the pieces and the characters that they cover."""
+    record: dict[str, Any] = {"file": line.file, "line": line.number}
     if line.error is not None:
         return {**record, "error": line.error}
     record |= {"text": line.text, "ids": line.ids}
-    if line.pieces is not None:
-        record["pieces"] = [piece.text for piece in line.pieces]
-        record["offsets"] = [[piece.start, piece.stop] for piece in line.pieces]
-    return record
+    return record if tokenizer is None else record | columns(tokenizer.pieces(line.text))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from glmctl.core.data.documents import Source, open_sources, read_documents
-from glmctl.core.data.sharding import ShardPlan, plan_shards, publish, warn_of, write_shards
+from glmctl.core.data.sharding import plan_shards, publish, warn_of, write_shards
 from glmctl.core.data.text import (
     JSON_LINES,
     BrokenRows,
@@ -21,10 +21,15 @@ from glmctl.core.data.text import (
     stream_lines,
     text_suffix,
 )
-from glmctl.core.tokenizer.audit import Finding, SpecialToken, audit_vocabulary, special_tokens
-from glmctl.core.tokenizer.base import Piece, Tokenizer
-from glmctl.core.tokenizer.compare import Comparison, Disagreement
-from glmctl.core.tokenizer.coverage import Coverage, ScriptUse, TextUse, UnknownScript
+from glmctl.core.tokenizer.audit import (
+    Finding,
+    ScriptUse,
+    TextAudit,
+    UnknownScript,
+    audit_vocabulary,
+)
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.compare import Comparison
 from glmctl.core.tokenizer.load import rows_of
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece, train_sentencepiece
 from glmctl.errors import InputError, UsageError
@@ -34,23 +39,21 @@ Progress = Callable[[int | None, str], AbstractContextManager[Callable[[int], No
 
 
 @dataclass(frozen=True)
-class LineResult:
-    """What became of one line of the input."""
+class Line:
+    """A line of the input, and what became of it."""
 
     file: str | None
     """None for the standard input."""
-    line: int
-    """Number of the line, from 1."""
-    ids: list[int] = field(default_factory=list)
+    number: int
+    """From 1."""
     text: str = ""
-    pieces: list[Piece] | None = None
-    """Only when they are asked for."""
+    ids: list[int] = field(default_factory=list)
     error: str | None = None
     """What is wrong with the line."""
 
     @property
     def place(self) -> str:
-        return f"line {self.line}" if self.file is None else f"{self.file}:{self.line}"
+        return f"line {self.number}" if self.file is None else f"{self.file}:{self.number}"
 
 
 @dataclass(frozen=True)
@@ -91,35 +94,11 @@ class AuditResult:
     is_lossless: bool
     spoils_training: bool
     """Whether one of the findings does."""
-    findings: list[Finding]
-    special_tokens: list[SpecialToken]
-    text: TextUse | None
-    """None without text; then there are no scripts either."""
+    special_tokens: dict[str, int]
     scripts: list[ScriptUse]
+    """Of the text; [] without one."""
     unknown: list[UnknownScript]
-
-
-@dataclass(frozen=True)
-class DiffSide:
-    """One of two tokenizers over a text."""
-
-    tokenizer: str
-    num_tokens: int
-    tokens_per_line: float
-    characters_per_token: float
-    num_unknown: int
-
-
-@dataclass(frozen=True)
-class DiffResult:
-    """Two tokenizers over a text."""
-
-    num_lines: int
-    """Empty ones are not counted."""
-    num_different: int
-    different_share: float
-    a: DiffSide
-    b: DiffSide
+    findings: list[Finding]
 
 
 def corpora_of(
@@ -132,18 +111,17 @@ def corpora_of(
     """
     if not inputs:
         raise UsageError("INPUT", "is missing; name files, folders or hf:NAME to read")
-    names = [source.removeprefix("hf:") for source in inputs if source.startswith("hf:")]
-    if not names and (config or split):
+    if (config or split) and not any(source.startswith("hf:") for source in inputs):
         option = "--config" if config else "--split"
         raise UsageError(option, "goes with a data set only; name one as hf:NAME")
     corpora = []
     for source in inputs:
-        corpus = CorpusConfig(name=source, path=source, column=column or "text")
-        if source.startswith("hf:"):
-            dataset, _, revision = source.removeprefix("hf:").partition("@")
-            values = {"dataset": dataset, "revision": revision or None, "path": None}
-            corpus = corpus.model_copy(update=values | {"config": config, "split": split})
-        corpora.append(corpus)
+        dataset, _, revision = source.removeprefix("hf:").partition("@")
+        corpus = CorpusConfig(name=source, dataset=dataset, revision=revision or None)
+        corpus = corpus.model_copy(update={"config": config, "split": split})
+        if not source.startswith("hf:"):
+            corpus = CorpusConfig(name=source, path=source)
+        corpora.append(corpus.model_copy(update={"column": column or "text"}))
     return corpora
 
 
@@ -165,7 +143,7 @@ def write(
         on_error: what a row without a text does.
         progress: shows how many of so many bytes are done.
     """
-    plan: ShardPlan = plan_shards(corpora, tokenizer.config, on_error=on_error)
+    plan = plan_shards(corpora, tokenizer.config, on_error=on_error)
     with progress(plan.num_bytes, "bytes") as advance:
         manifest = write_shards(plan, out, processes, advance)
     return ShardsResult(
@@ -211,20 +189,11 @@ def all_documents(
         advance(1)
 
 
-def encode(
-    inputs: Sequence[str], tokenizer: Tokenizer, *, with_pieces: bool
-) -> Iterator[list[LineResult]]:
+def encode(inputs: Sequence[str], tokenizer: Tokenizer) -> Iterator[list[Line]]:
     """Ids of every line, in order, as many lines at a time as have arrived."""
     for lines in read_texts(inputs):
         rows = tokenizer.encode_batch([line.text for line in lines])
-        yield [
-            replace(
-                line,
-                ids=row.tolist(),
-                pieces=tokenizer.pieces(line.text) if with_pieces else None,
-            )
-            for line, row in zip(lines, rows, strict=True)
-        ]
+        yield [replace(line, ids=row.tolist()) for line, row in zip(lines, rows, strict=True)]
 
 
 def audit(
@@ -238,21 +207,23 @@ def audit(
         name: of the tokenizer, as a command line names it.
         progress: shows how many lines are done.
     """
-    coverage = Coverage(tokenizer)
-    first_broken: LineResult | None = None
+    text = TextAudit(tokenizer)
+    broken: Line | None = None
     num_broken = 0
     if inputs or not sys.stdin.isatty():
         with progress(None, "lines") as advance:
             for lines in read_texts(inputs):
-                coverage.add([line.text for line in lines], [line.place for line in lines])
-                broken = [line for line in lines if line.error is not None]
-                num_broken += len(broken)
-                first_broken = first_broken or next(iter(broken), None)
+                text.add([line.text for line in lines], [line.place for line in lines])
+                for line in lines:
+                    if line.error is not None:
+                        num_broken += 1
+                        broken = broken or line
                 advance(len(lines))
-    findings = audit_vocabulary(tokenizer, rows_of(name))
-    if first_broken is not None:
-        findings.append(unreadable(num_broken, first_broken))
-    findings += coverage.findings()
+    findings = [*audit_vocabulary(tokenizer, rows_of(name)), *text.findings()]
+    if broken is not None:
+        what = f"lines that cannot be read: {num_broken:,}; the first is {broken.error}"
+        remedy = "repair the lines, or make shards with --on-error skip"
+        findings.append(Finding("unreadable_lines", broken.place, what, remedy, True))
     return AuditResult(
         tokenizer=name,
         kind=tokenizer.config.kind,
@@ -260,69 +231,33 @@ def audit(
         size=tokenizer.size,
         is_lossless=tokenizer.is_lossless,
         spoils_training=any(finding.spoils_training for finding in findings),
+        special_tokens=dict(tokenizer.special.strings),
+        scripts=text.scripts(),
+        unknown=[*text.unknown.values()],
         findings=findings,
-        special_tokens=special_tokens(tokenizer),
-        text=coverage.text_use() if coverage.lines else None,
-        scripts=coverage.scripts(),
-        unknown=coverage.unknown_scripts(),
     )
 
 
-def unreadable(count: int, first: LineResult) -> Finding:
-    """The finding of lines that hold no text."""
-    return Finding(
-        "unreadable_lines",
-        f"lines that cannot be read: {count:,}; the first is {first.error}",
-        first.place,
-        "repair the lines, or make shards with --on-error skip",
-        spoils_training=True,
-    )
-
-
-def diff(
-    inputs: Sequence[str], comparison: Comparison, limit: int | None
-) -> Iterator[list[tuple[LineResult, Disagreement | None]]]:
+def diff(inputs: Sequence[str], comparison: Comparison) -> Iterator[list[tuple[Line, int]]]:
     """The lines that two tokenizers cut differently, and those that cannot be read.
 
     Args:
         inputs: text to compare on; the standard input without one.
         comparison: adds up the rest.
-        limit: of the lines that differ, how many to give; None: all.
+
+    Returns:
+        Each with the character where the first difference starts.
     """
-    num_given = 0
     for lines in read_texts(inputs):
         different = comparison.add([line.text for line in lines])
-        wanted = set(different if limit is None else different[: limit - num_given])
-        num_given += len(wanted)
         yield [
-            (line, comparison.disagreement(line.text) if index in wanted else None)
+            (line, different.get(index, 0))
             for index, line in enumerate(lines)
-            if index in wanted or line.error is not None
+            if index in different or line.error is not None
         ]
 
 
-def diff_result(comparison: Comparison, names: Sequence[str]) -> DiffResult:
-    """The totals of a comparison of tokenizers with these names."""
-    num_lines = comparison.num_lines
-    a, b = [
-        DiffSide(
-            tokenizer=name,
-            num_tokens=num_tokens,
-            tokens_per_line=num_tokens / max(num_lines, 1),
-            characters_per_token=comparison.num_characters / max(num_tokens, 1),
-            num_unknown=num_unknown,
-        )
-        for name, num_tokens, num_unknown in zip(
-            names, comparison.num_tokens, comparison.num_unknown, strict=True
-        )
-    ]
-    share = comparison.num_different / max(num_lines, 1)
-    return DiffResult(num_lines, comparison.num_different, share, a, b)
-
-
-def decode(
-    inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool
-) -> Iterator[list[LineResult]]:
+def decode(inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool) -> Iterator[list[Line]]:
     """Text of every line of ids, in order.
 
     Args:
@@ -330,15 +265,14 @@ def decode(
         tokenizer: of the ids.
         one_line: a text of several lines is an error, as it would not be one line out.
     """
-    for lines, first, file in read_lines(inputs):
-        results = []
-        for offset, line in enumerate(lines):
-            ids, text, error = decode_line(line, tokenizer)
-            if one_line and "\n" in text:
-                text, error = "", "the text has several lines; --json shows it"
-            name = None if file is None else str(file)
-            results.append(LineResult(name, first + offset, ids, text, error=error))
-        yield results
+    for file, first, lines in read_lines(inputs):
+        found = [decode_line(line, tokenizer) for line in lines]
+        yield [
+            Line(file, number, error="the text has several lines; --json shows it")
+            if one_line and "\n" in text
+            else Line(file, number, text, ids, error)
+            for number, (ids, text, error) in enumerate(found, first)
+        ]
 
 
 def decode_line(line: bytes, tokenizer: Tokenizer) -> tuple[list[int], str, str | None]:
@@ -355,39 +289,29 @@ def decode_line(line: bytes, tokenizer: Tokenizer) -> tuple[list[int], str, str 
         return ids, "", str(problem)
 
 
-def text_or_error(line: bytes, *, is_json: bool) -> tuple[str, str | None]:
-    try:
-        return line_text(line, is_json=is_json), None
-    except ValueError as problem:
-        return "", str(problem)
-
-
-def read_texts(inputs: Sequence[str]) -> Iterator[list[LineResult]]:
+def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
     """Texts of the lines as they arrive, or what is wrong with a line."""
-    for lines, first, file in read_lines(inputs):
-        is_json = file is not None and text_suffix(file) in JSON_LINES
-        name = None if file is None else str(file)
-        found = [text_or_error(line, is_json=is_json) for line in lines]
-        yield [
-            LineResult(name, number, text=text, error=error)
-            for number, (text, error) in enumerate(found, start=first)
-        ]
+    for file, first, lines in read_lines(inputs):
+        is_json = file is not None and text_suffix(Path(file)) in JSON_LINES
+        yield [read_text(file, number, line, is_json) for number, line in enumerate(lines, first)]
 
 
-def read_lines(inputs: Sequence[str]) -> Iterator[tuple[list[bytes], int, Path | None]]:
-    """Lines as they arrive, the number of the first of them, and their file."""
-    if not inputs:
-        stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
-        yield from number_lines(stream_lines(stdin), None)
-        return
-    for file in [file for source in inputs for file in find_files(source)]:
-        yield from number_lines(file_lines(file), file)
+def read_text(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
+    try:
+        return Line(file, number, line_text(line, is_json=is_json))
+    except ValueError as problem:
+        return Line(file, number, error=str(problem))
 
 
-def number_lines(
-    batches: Iterator[list[bytes]], file: Path | None
-) -> Iterator[tuple[list[bytes], int, Path | None]]:
-    first = 1
-    for lines in batches:
-        yield lines, first, file
-        first += len(lines)
+def read_lines(inputs: Sequence[str]) -> Iterator[tuple[str | None, int, list[bytes]]]:
+    """A file, the number of a line and the lines from there on, as they arrive."""
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
+    files = [file for source in inputs for file in find_files(source)]
+    sources: list[tuple[str | None, Iterator[list[bytes]]]] = [
+        (str(file), file_lines(file)) for file in files
+    ]
+    for name, parts in sources or [(None, stream_lines(stdin))]:
+        number = 1
+        for lines in parts:
+            yield name, number, lines
+            number += len(lines)

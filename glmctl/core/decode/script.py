@@ -6,7 +6,7 @@ from collections import Counter
 
 from glmctl.core.decode.infill import around_blanks
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.coverage import script_of
+from glmctl.core.tokenizer.audit import script_of
 
 # Letters of a script after which it is no longer looked at.
 ENOUGH = 200

@@ -1,36 +1,30 @@
-"""What is wrong with a tokenizer: its special tokens, its ids and its pieces.
+"""What would spoil training with a tokenizer: its special tokens, its ids, and a text.
 
 A finding that spoils training names a fault that no amount of training repairs: two tokens that
-the model cannot tell apart, an id without a row, text that never reaches the model.
+the model cannot tell apart, an id without a row, text that never reaches the model. Lines of the
+text are counted and forgotten, so a text of any size takes the same memory.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.special import EOP, EOS, SOP
+from glmctl.core.tokenizer.special import EOP, EOS, MASKS, SOP
 
 TOLERATED_SHARE = 0.01
-"""Of the pieces of a vocabulary, or of the tokens of a text, that may be unusable."""
-SHOWN = 5
-ROLES = {
-    "[MASK]": "the token blank",
-    "[sMASK]": "the sentence blank",
-    "[gMASK]": "the document blank",
-    SOP: "the start of a fill",
-    EOP: "the end of a fill",
-}
-"""Tokens by which the objective asks and the model answers."""
+"""Of the tokens of a text that may be unknown."""
+NUM_NAMED = 5
+"""How many unknown characters of a script are named."""
 NEEDED = ("[CLS]", "[MASK]", SOP, EOP)
 """Every training example has them."""
-BYTES = (
-    *range(0x800),  # every byte that ends a character, and the first bytes up to 0xdf
-    *(0x800, *range(0x1000, 0x10000, 0x1000), 0x10000, *range(0x40000, 0x110000, 0x40000)),
-)
-"""Characters whose UTF-8 holds every byte that text can have."""
+NOT_LETTERS = {"N": "digits", "P": "punctuation", "S": "symbols", "Z": "spaces", "C": "controls"}
+WIDTHS = ("FULLWIDTH ", "HALFWIDTH ")
+MARKS = ("COMBINING", "VARIATION", "MODIFIER")
 
 
 @dataclass(frozen=True)
@@ -38,27 +32,40 @@ class Finding:
     """Something that a user should know before training."""
 
     kind: str
-    what: str
     where: str
+    what: str
     remedy: str
     spoils_training: bool
 
 
-@dataclass(frozen=True)
-class SpecialToken:
-    """A special token as it is spelled in text."""
+@dataclass
+class ScriptUse:
+    """The lines whose letters are mostly of one script; empty lines do not count."""
 
-    token: str
-    id: int
-    is_appended: bool
-    """Whether the layout adds it to the vocabulary."""
+    script: str
+    num_lines: int = 0
+    num_characters: int = 0
+    num_tokens: int = 0
+    characters_per_token: float = 0.0
+    num_unknown: int = 0
+    """Tokens that are the unknown one."""
+
+    def add(self, num_characters: int, num_tokens: int, num_unknown: int) -> None:
+        self.num_lines += 1
+        self.num_characters += num_characters
+        self.num_tokens += num_tokens
+        self.characters_per_token = self.num_characters / max(self.num_tokens, 1)
+        self.num_unknown += num_unknown
 
 
-def special_tokens(tokenizer: Tokenizer) -> list[SpecialToken]:
-    """The special tokens, by id."""
-    strings = sorted(tokenizer.special.strings.items(), key=lambda item: item[1])
-    size = tokenizer.vocabulary.size
-    return [SpecialToken(text, token_id, token_id >= size) for text, token_id in strings]
+@dataclass
+class UnknownScript:
+    """The characters of a script that the vocabulary lacks."""
+
+    script: str
+    num_unknown: int = 0
+    first_in: dict[str, str] = field(default_factory=dict)
+    """The first few different ones, each with its code point, and their lines."""
 
 
 def audit_vocabulary(tokenizer: Tokenizer, rows: int | None = None) -> list[Finding]:
@@ -71,10 +78,7 @@ def audit_vocabulary(tokenizer: Tokenizer, rows: int | None = None) -> list[Find
     return [
         *shared_ids(tokenizer),
         *ids_out_of_range(tokenizer, tokenizer.size if rows is None else rows),
-        *missing_tokens(tokenizer.special.strings),
-        *repeated_pieces(tokenizer),
-        *wrong_pieces(tokenizer),
-        *lost_characters(tokenizer),
+        *missing_tokens(tokenizer),
     ]
 
 
@@ -86,130 +90,141 @@ def shared_ids(tokenizer: Tokenizer) -> Iterator[Finding]:
     for token_id, texts in names.items():
         if len(texts) == 1:
             continue
-        roles = [f"{ROLES[text]} ({text})" for text in texts if text in ROLES]
-        meaning = "harmless, as no blank is made of them"
-        remedy = "nothing to do; released models have this too"
-        if roles:
-            others = [text for text in texts if text not in ROLES]
-            meaning = f"the model cannot tell {' and '.join([*roles, *others])} apart"
+        is_told_apart = {*MASKS, SOP, EOP}.isdisjoint(texts)
+        what = f"{' and '.join(texts)} share one id"
+        if is_told_apart:
+            remedy = "nothing to do: no blank is made of them"
+        else:
+            what += ", so the model cannot tell them apart"
             remedy = "give each token an id of its own: choose another --special"
         if tokenizer.config.special == "glm-chinese-10b" and EOP in texts:
             remedy = (
                 "keep it for the released 10b model, which was trained so; "
                 "train a new model with --special glm-chinese"
             )
-        what = f"{' and '.join(texts)} share one id: {meaning}"
-        yield Finding("shared_id", what, f"id {token_id}", remedy, spoils_training=bool(roles))
+        where = f"id {token_id}"
+        yield Finding("shared_id", where, what, remedy, spoils_training=not is_told_apart)
 
 
 def ids_out_of_range(tokenizer: Tokenizer, rows: int) -> Iterator[Finding]:
     """Ids for which a model has no row."""
-    beyond = [
-        f"{text} {token_id}"
-        for text, token_id in tokenizer.special.strings.items()
-        if not 0 <= token_id < rows
-    ]
+    strings = tokenizer.special.strings.items()
+    beyond = [f"{text} {token_id}" for text, token_id in strings if not 0 <= token_id < rows]
     if beyond or tokenizer.size > rows:
         yield Finding(
             "id_out_of_range",
+            "special tokens" if beyond else "vocabulary",
             f"ids must be below {rows:,}, and the tokenizer has {tokenizer.size:,}"
             + (f"; out of range are {', '.join(beyond)}" if beyond else ""),
-            "special tokens" if beyond else "vocabulary",
             f"set model.vocab_rows to {tokenizer.size} or more, or choose another --special",
             spoils_training=True,
         )
 
 
-def missing_tokens(strings: Collection[str]) -> Iterator[Finding]:
+def missing_tokens(tokenizer: Tokenizer) -> Iterator[Finding]:
     """Special tokens that an objective needs and the layout lacks."""
+    strings, remedy = tokenizer.special.strings, "choose a --special that has them"
     missing = [text for text in NEEDED if text not in strings]
     if EOS not in strings and "[PAD]" not in strings:
         missing.append(EOS)
     if missing:
-        yield Finding(
-            "missing_token",
-            f"no {' and no '.join(missing)}: no training example can be made",
-            "special tokens",
-            "choose another --special",
-            spoils_training=True,
-        )
+        what = f"no {' and no '.join(missing)}: no training example can be made"
+        yield Finding("missing_token", "special tokens", what, remedy, spoils_training=True)
     if missing := [text for text in ("[sMASK]", "[gMASK]") if text not in strings]:
+        what = f"no {' and no '.join(missing)}: the sentence and document objectives use [MASK]"
+        remedy = "to tell the objectives apart, choose a --special that has them: glm-english-task"
+        yield Finding("missing_token", "special tokens", what, remedy, spoils_training=False)
+
+
+class TextAudit:
+    """Counts over the lines of a text; control strings in it are ordinary text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.total = ScriptUse("all")
+        self.uses: dict[str, ScriptUse] = {}
+        self.unknown: dict[str, UnknownScript] = {}
+        self._is_known: dict[str, bool] = {}
+
+    def add(self, texts: Sequence[str], places: Sequence[str]) -> None:
+        """Count lines.
+
+        Args:
+            texts: one a line.
+            places: what a reader calls each of them.
+        """
+        rows = self.tokenizer.encode_batch(texts, special=False)
+        for text, place, row in zip(texts, places, rows, strict=True):
+            if not text or text.isspace():
+                continue
+            num_unknown = int((row == self.tokenizer.special.unk).sum())
+            if num_unknown:
+                self._add_unknown(text, place)
+            script = main_script(text)
+            for use in (self.total, self.uses.setdefault(script, ScriptUse(script))):
+                use.add(len(text), len(row), num_unknown)
+
+    def _add_unknown(self, text: str, place: str) -> None:
+        for token_id, start, stop in self.tokenizer.vocabulary.offsets(text):
+            if token_id != self.tokenizer.special.unk:
+                continue
+            for character in text[start:stop]:
+                if self._knows(character):
+                    continue
+                script, name = script_of(character), f"{character} U+{ord(character):04X}"
+                found = self.unknown.setdefault(script, UnknownScript(script))
+                found.num_unknown += 1
+                if len(found.first_in) < NUM_NAMED:
+                    found.first_in.setdefault(name, place)
+
+    def _knows(self, character: str) -> bool:
+        if character not in self._is_known:
+            ids = self.tokenizer.encode(character, special=False)
+            self._is_known[character] = self.tokenizer.special.unk not in ids
+        return self._is_known[character]
+
+    def scripts(self) -> list[ScriptUse]:
+        """The lines by main script, most characters first, and all together; [] without text."""
+        uses = sorted(self.uses.values(), key=lambda use: -use.num_characters)
+        return [*uses, self.total] if uses else []
+
+    def findings(self) -> Iterator[Finding]:
+        """What is worth knowing before training on the text."""
+        use = self.total
+        if not use.num_unknown:
+            return
+        share = use.num_unknown / use.num_tokens
+        scripts = [f"{found.script} {found.num_unknown:,}" for found in self.unknown.values()]
         yield Finding(
-            "missing_token",
-            f"no {' and no '.join(missing)}: the sentence and document objectives use [MASK]",
-            "special tokens",
-            "to tell the objectives apart, choose a --special that has them: glm-english-task",
-            spoils_training=False,
+            "unknown_characters",
+            "text",
+            f"{use.num_unknown:,} of {use.num_tokens:,} tokens are unknown ({share:.1%}): "
+            + (", ".join(scripts) or "words of more than 100 characters"),
+            "use a vocabulary of these scripts, or one that falls back to bytes, as "
+            "glmctl-default; --train learns one",
+            spoils_training=share > TOLERATED_SHARE,
         )
 
 
-def repeated_pieces(tokenizer: Tokenizer) -> Iterator[Finding]:
-    """Pieces that are spelled as another one; all but one of them are never used."""
-    vocabulary = tokenizer.vocabulary
-    counts = Counter(map(vocabulary.token, range(vocabulary.size)))
-    if repeated := [text for text, count in counts.items() if count > 1]:
-        yield Finding(
-            "repeated_piece",
-            f"pieces that have several ids: {len(repeated):,} ({examples(repeated)})",
-            str(vocabulary.files[0]),
-            "of each, only the last id is ever used; copy the vocabulary again if this is new",
-            spoils_training=False,
-        )
+@cache
+def script_of(character: str) -> str:
+    """The script of a letter, after its name in Unicode; of other characters, what they are."""
+    kind = unicodedata.category(character)[0]
+    if kind not in "LM":
+        return NOT_LETTERS[kind]
+    name = unicodedata.name(character, "UNNAMED")
+    for width in WIDTHS:
+        name = name.removeprefix(width)
+    first = name.split()[0].split("-")[0]
+    if first in MARKS:
+        return "marks"
+    return "Han" if first == "CJK" else first.capitalize()
 
 
-def wrong_pieces(tokenizer: Tokenizer) -> Iterator[Finding]:
-    """Pieces whose own text is encoded as another text; whitespace does not count."""
-    vocabulary, unk = tokenizer.vocabulary, tokenizer.special.unk
-    texts = []
-    for token_id in set(range(vocabulary.size)) - {*tokenizer.special.strings.values(), unk}:
-        text = vocabulary.join(["", vocabulary.decode([token_id])])  # "##" goes
-        if "\ufffd" not in text:  # a piece of a character has no text of its own
-            texts.append("".join(text.split()))
-    wrong = []
-    for text, row in zip(texts, tokenizer.encode_batch(texts, special=False), strict=True):
-        back = "".join(plain_decode(tokenizer, row.tolist()).split())
-        if back != text and unk not in row:  # what only continues words may be unknown alone
-            wrong.append(f"{text} becomes {back}")
-    if wrong:
-        yield Finding(
-            "wrong_piece",
-            f"{len(wrong):,} of {vocabulary.size:,} pieces are never used, as their text comes "
-            f"back as another: {examples(wrong)}",
-            str(vocabulary.files[0]),
-            "set tokenizer.lowercase to false for a vocabulary with capitals; else copy the "
-            "vocabulary again",
-            spoils_training=len(wrong) > TOLERATED_SHARE * vocabulary.size,
-        )
-
-
-def lost_characters(tokenizer: Tokenizer) -> Iterator[Finding]:
-    """Characters that a vocabulary of bytes drops, for want of a byte."""
-    if not tokenizer.vocabulary.is_lossless:
-        return
-    characters = [*map(chr, BYTES)]
-    rows = tokenizer.vocabulary.encode_batch(characters)
-    lost = [
-        f"U+{ord(character):04X}"
-        for character, row in zip(characters, rows, strict=True)
-        if plain_decode(tokenizer, row.tolist()) != character
-    ]
-    if lost:
-        yield Finding(
-            "lost_character",
-            f"bytes are missing: {len(lost):,} of {len(characters):,} characters tried do not "
-            f"come back: {examples(lost)}",
-            str(tokenizer.vocabulary.files[0]),
-            "add the bytes that are missing, or copy the vocabulary again",
-            spoils_training=True,
-        )
-
-
-def plain_decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """Text of ids among which none is special."""
-    vocabulary = tokenizer.vocabulary
-    return vocabulary.join([vocabulary.decode(ids)])
-
-
-def examples(items: Sequence[str]) -> str:
-    """The first few of a list, and a mark when there are more."""
-    return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
+def main_script(text: str) -> str:
+    """The script of most letters; without a letter, what most characters are."""
+    scripts: Counter[str] = Counter()
+    for character, count in Counter(text).items():
+        scripts[script_of(character)] += count
+    letters = [entry for entry in scripts.items() if entry[0].istitle()]
+    return max(letters or scripts.items(), key=lambda entry: entry[1])[0]

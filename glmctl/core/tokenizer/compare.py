@@ -10,78 +10,73 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from glmctl.core.tokenizer.base import Piece, Tokenizer
+from glmctl.core.tokenizer.base import Tokenizer
 
 Cut = tuple[int, int, bool]
 """Start, stop, and whether the piece is unknown."""
 
 
-@dataclass(frozen=True)
-class Disagreement:
-    """A line that two tokenizers cut differently."""
+@dataclass
+class Side:
+    """What one of two tokenizers makes of a text."""
 
-    at: int
-    """Character where the first difference starts."""
-    sides: tuple[list[Piece], list[Piece]]
+    tokenizer: str
+    num_tokens: int = 0
+    characters_per_token: float = 0.0
+    num_unknown: int = 0
+
+
+@dataclass
+class DiffResult:
+    """Two tokenizers over a text."""
+
+    a: Side
+    b: Side
+    num_lines: int = 0
+    """Empty ones are not counted."""
+    num_different: int = 0
 
 
 class Comparison:
     """Two tokenizers side by side; control strings in the text are ordinary text."""
 
-    def __init__(self, first: Tokenizer, second: Tokenizer) -> None:
-        self.tokenizers = (first, second)
-        self.num_lines = 0
-        self.num_different = 0
+    def __init__(self, tokenizers: Sequence[Tokenizer], names: tuple[str, str]) -> None:
+        self.tokenizers = tokenizers
+        self.result = DiffResult(Side(names[0]), Side(names[1]))
         self.num_characters = 0
-        self.num_tokens = [0, 0]
-        self.num_unknown = [0, 0]
 
-    def add(self, texts: Sequence[str]) -> list[int]:
-        """Compare lines; empty ones do not count.
+    def add(self, texts: Sequence[str]) -> dict[int, int]:
+        """Compare lines.
 
         Returns:
-            The indexes of those that are cut differently.
+            Of those that are cut differently, the character where the first difference starts.
         """
-        found = []
-        rows = [tokenizer.encode_batch(texts, special=False) for tokenizer in self.tokenizers]
-        for index, (text, first, second) in enumerate(zip(texts, *rows, strict=True)):
+        found = {}
+        for index, text in enumerate(texts):
             if not text or text.isspace():
                 continue
-            self.num_lines += 1
+            self.result.num_lines += 1
             self.num_characters += len(text)
-            for side, row in enumerate((first, second)):
-                self.num_tokens[side] += len(row)
-                self.num_unknown[side] += int((row == self.tokenizers[side].special.unk).sum())
-            if len(first) != len(second) or self._first_difference(text) is not None:
-                found.append(index)
-        self.num_different += len(found)
+            cuts = [cuts_of(text, tokenizer) for tokenizer in self.tokenizers]
+            for side, cut in zip((self.result.a, self.result.b), cuts, strict=True):
+                side.num_tokens += len(cut)
+                side.num_unknown += sum(is_unknown for _, _, is_unknown in cut)
+                side.characters_per_token = self.num_characters / max(side.num_tokens, 1)
+            for pair in zip_longest(*cuts):
+                if pair[0] != pair[1]:
+                    found[index] = min(cut[0] for cut in pair if cut)
+                    break
+        self.result.num_different += len(found)
         return found
 
-    def disagreement(self, text: str) -> Disagreement:
-        """How the tokenizers cut a line that they cut differently."""
-        at = self._first_difference(text)
-        assert at is not None
-        first, second = [t.pieces(text, special=False) for t in self.tokenizers]
-        return Disagreement(at, (first, second))
 
-    def _first_difference(self, text: str) -> int | None:
-        cuts = [
-            [
-                cut_of(text, start, stop, is_unknown=token_id == tokenizer.special.unk)
-                for token_id, start, stop in tokenizer.vocabulary.offsets(text)
-            ]
-            for tokenizer in self.tokenizers
-        ]
-        for pair in zip_longest(*cuts):
-            if pair[0] != pair[1]:
-                return min(cut[0] for cut in pair if cut)
-        return None
-
-
-def cut_of(text: str, start: int, stop: int, *, is_unknown: bool) -> Cut:
-    """What a piece covers without the whitespace around it; whitespace alone stays."""
-    covered = text[start:stop]
-    if covered and not covered.isspace():
-        start += len(covered) - len(covered.lstrip())
-        stop -= len(covered) - len(covered.rstrip())
-    return start, stop, is_unknown
+def cuts_of(text: str, tokenizer: Tokenizer) -> list[Cut]:
+    """What each piece covers without the whitespace around it; whitespace alone stays."""
+    cuts = []
+    for token_id, start, stop in tokenizer.vocabulary.offsets(text):
+        covered = text[start:stop]
+        if not covered.isspace():
+            start += len(covered) - len(covered.lstrip())
+            stop -= len(covered) - len(covered.rstrip())
+        cuts.append((start, stop, token_id == tokenizer.special.unk))
+    return cuts

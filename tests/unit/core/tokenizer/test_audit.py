@@ -3,7 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from glmctl.core.tokenizer.audit import SpecialToken, audit_vocabulary, special_tokens
+from glmctl.core.tokenizer.audit import (
+    ScriptUse,
+    TextAudit,
+    UnknownScript,
+    audit_vocabulary,
+    script_of,
+)
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.recipe.schema import TokenizerConfig
@@ -37,8 +43,7 @@ def test_the_released_chinese_model_cannot_tell_a_blank_from_its_end(lossy_file)
     (finding,) = audit_vocabulary(released)
     assert (finding.kind, finding.where) == ("shared_id", "id 67")
     assert finding.what == (
-        "<|endofpiece|> and [gMASK] share one id: the model cannot tell the end of a fill "
-        "(<|endofpiece|>) and the document blank ([gMASK]) apart"
+        "<|endofpiece|> and [gMASK] share one id, so the model cannot tell them apart"
     )
     assert "keep it for the released 10b model" in finding.remedy
     assert "--special glm-chinese" in finding.remedy
@@ -50,10 +55,7 @@ def test_the_released_chinese_model_cannot_tell_a_blank_from_its_end(lossy_file)
 def test_a_blank_that_shares_its_id_spoils_training_in_any_layout(bert):
     tokenizer = with_strings(bert, {**bert.special.strings, "[sMASK]": bert.special.sep})
     (finding,) = audit_vocabulary(tokenizer)
-    assert finding.what == (
-        "[SEP] and [sMASK] share one id: the model cannot tell the sentence blank ([sMASK]) and "
-        "[SEP] apart"
-    )
+    assert finding.what == "[SEP] and [sMASK] share one id, so the model cannot tell them apart"
     assert finding.remedy == "give each token an id of its own: choose another --special"
     assert finding.spoils_training
 
@@ -69,10 +71,8 @@ def test_ends_that_share_an_id_do_no_harm(bpe_folder, tmp_path):
     )
     (finding,) = audit_vocabulary(tokenizer)
     assert finding.kind == "shared_id"
-    assert finding.what == (
-        "<|endoftext|> and [SEP] share one id: harmless, as no blank is made of them"
-    )
-    assert finding.remedy == "nothing to do; released models have this too"
+    assert finding.what == "<|endoftext|> and [SEP] share one id"
+    assert finding.remedy == "nothing to do: no blank is made of them"
     assert not finding.spoils_training
 
 
@@ -101,7 +101,7 @@ def test_a_layout_without_an_end_of_fills_is_no_layout(bert):
     assert finding.what == (
         "no <|endofpiece|> and no <|endoftext|>: no training example can be made"
     )
-    assert finding.remedy == "choose another --special"
+    assert finding.remedy == "choose a --special that has them"
     assert finding.spoils_training
 
 
@@ -115,53 +115,94 @@ def test_a_layout_without_task_blanks_is_worth_a_note(wordpiece_file):
     assert not finding.spoils_training
 
 
-def test_pieces_with_capitals_are_never_used_by_a_lowercasing_tokenizer(tmp_path):
-    file = tmp_path / "vocab.txt"
-    file.write_text(
-        "\n".join("[PAD] [UNK] [CLS] [SEP] [MASK] a b Ab ##b ##B e \u00e9 ##hot".split())
-    )
-    (finding,) = audit_vocabulary(wordpiece(file))
-    assert (finding.kind, finding.where) == ("wrong_piece", str(file))
-    assert finding.what == (
-        "3 of 13 pieces are never used, as their text comes back as another: "
-        "Ab becomes ab, B becomes b, \u00e9 becomes e"
-    )
-    assert finding.remedy.startswith("set tokenizer.lowercase to false")
+@pytest.mark.parametrize(
+    ("character", "script"),
+    [
+        ("a", "Latin"),
+        ("\uff41", "Latin"),
+        ("\u4e00", "Han"),
+        ("\uf900", "Han"),
+        ("\u3042", "Hiragana"),
+        ("\uff76", "Katakana"),
+        ("\ud55c", "Hangul"),
+        ("\u0416", "Cyrillic"),
+        ("\u05d0", "Hebrew"),
+        ("\u0946", "Devanagari"),
+        ("\u0301", "marks"),
+        ("\ufe0f", "marks"),
+        ("6", "digits"),
+        ("\u3002", "punctuation"),
+        ("\U0001f600", "symbols"),
+        (" ", "spaces"),
+        ("\u200d", "controls"),
+        ("\ue000", "controls"),
+        ("\u0378", "controls"),
+    ],
+)
+def test_each_character_has_a_script_or_says_what_it_is(character, script):
+    assert script_of(character) == script
+
+
+def read(tokenizer: Tokenizer, *texts: str) -> TextAudit:
+    """Lines in two batches, numbered from 1."""
+    audit = TextAudit(tokenizer)
+    audit.add(texts[:1], ["a.txt:1"])
+    audit.add(texts[1:], [f"a.txt:{number}" for number in range(2, len(texts) + 1)])
+    return audit
+
+
+def test_lines_count_for_the_script_of_most_of_their_letters(bert):
+    audit = read(bert, "hello \u4f60", "", "\u4f60\u597d a 12345.", " \t", "1, 2")
+    assert audit.scripts() == [  # in the last column: a, two characters, and each number
+        ScriptUse("Han", 1, 11, 5, 2.2, 4),
+        ScriptUse("Latin", 1, 7, 2, 3.5, 1),
+        ScriptUse("digits", 1, 4, 3, 4 / 3, 2),
+        ScriptUse("all", 3, 22, 10, 2.2, 7),
+    ]
+
+
+def test_without_text_there_is_nothing_to_count(bert):
+    audit = read(bert, "", " ")
+    assert (audit.scripts(), [*audit.findings()]) == ([], [])
+
+
+def test_unknown_characters_come_by_script_with_their_first_lines(bert):
+    audit = read(bert, "hello \u4f60.", "\u597d\u4f60 \U0001f600 great \u00df", "\u4f60")
+    assert [*audit.unknown.values()] == [
+        UnknownScript("Han", 4, {"\u4f60 U+4F60": "a.txt:1", "\u597d U+597D": "a.txt:2"}),
+        UnknownScript("symbols", 1, {"\U0001f600 U+1F600": "a.txt:2"}),
+        UnknownScript("Latin", 1, {"\u00df U+00DF": "a.txt:2"}),
+    ]
+    (finding,) = audit.findings()
+    assert (finding.kind, finding.where) == ("unknown_characters", "text")
+    assert finding.what == "6 of 9 tokens are unknown (66.7%): Han 4, symbols 1, Latin 1"
+    assert "falls back to bytes, as glmctl-default" in finding.remedy
     assert finding.spoils_training
-    assert audit_vocabulary(wordpiece(file, lowercase=False)) == []
 
 
-def test_pieces_that_stand_twice_are_named(tmp_path):
-    file = tmp_path / "vocab.txt"
-    file.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhot\noven\nhot\n")
-    (finding,) = audit_vocabulary(wordpiece(file))
-    assert (finding.kind, finding.what) == (
-        "repeated_piece",
-        "pieces that have several ids: 1 (hot)",
-    )
-    assert "only the last id is ever used" in finding.remedy
-    assert not finding.spoils_training
+def test_no_more_than_five_characters_of_a_script_are_named(bert):
+    han = read(bert, "\u4e00\u4e01\u4e02\u4e03\u4e04\u4e05").unknown["Han"]
+    assert (han.num_unknown, len(han.first_in)) == (6, 5)
 
 
-def test_a_byte_bpe_that_lacks_bytes_loses_text(bpe_folder, tmp_path):
-    ids = json.loads((bpe_folder / "vocab.json").read_text())
-    ids["\u0100\u0100"] = ids.pop("q")  # no single byte is left for it
-    (tmp_path / "vocab.json").write_text(json.dumps(ids))
-    (tmp_path / "merges.txt").write_text("")
-    tokenizer = load_tokenizer(
-        TokenizerConfig(kind="byte_bpe", path=str(tmp_path), special="glm-english-task")
-    )
-    (finding,) = audit_vocabulary(tokenizer)
-    assert (finding.kind, finding.where) == ("lost_character", str(tmp_path / "vocab.json"))
-    assert finding.what == (
-        "bytes are missing: 1 of 2,069 characters tried do not come back: U+0071"
-    )
-    assert finding.remedy == "add the bytes that are missing, or copy the vocabulary again"
+@pytest.mark.parametrize(("num_lines", "spoils"), [(99, True), (100, False)])
+def test_a_few_unknown_characters_do_not_spoil_training(bert, num_lines, spoils):
+    (finding,) = read(bert, "\u4f60", *["hello"] * (num_lines - 1)).findings()
+    assert finding.spoils_training == spoils
+
+
+def test_a_word_that_is_too_long_is_no_unknown_character(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\n##a\n")
+    audit = read(wordpiece(tmp_path), "aa", "a " + "a" * 101)
+    assert audit.unknown == {}
+    (finding,) = audit.findings()
+    assert finding.what == "1 of 4 tokens are unknown (25.0%): words of more than 100 characters"
     assert finding.spoils_training
 
 
-def test_special_tokens_come_by_id_with_where_they_are_from(bert):
-    tokens = special_tokens(bert)
-    assert [token.id for token in tokens] == [0, 1, 2, 3, 4, 15, 16, 17, 18]
-    assert tokens[4] == SpecialToken("[MASK]", 4, is_appended=False)
-    assert tokens[-1] == SpecialToken("[sMASK]", 18, is_appended=True)
+def test_a_vocabulary_with_every_byte_knows_every_character(own_file):
+    own = load_tokenizer(TokenizerConfig(path=str(own_file)))
+    audit = read(own, "The oven is hot.", "\ud55c\uae00", "[MASK] \u2581")
+    assert [*audit.findings()] == []
+    (hangul,) = [use for use in audit.scripts() if use.script == "Hangul"]
+    assert (hangul.num_characters, hangul.num_tokens) == (2, 6)

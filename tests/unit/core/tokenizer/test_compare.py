@@ -1,6 +1,6 @@
 import pytest
 
-from glmctl.core.tokenizer.compare import Comparison
+from glmctl.core.tokenizer.compare import Comparison, DiffResult, Side
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.recipe.schema import TokenizerConfig
 
@@ -23,45 +23,40 @@ def split(tmp_path):
     return wordpiece(tmp_path / "split", "hot", "the", "ov", "##en", "##s", ".", "!")
 
 
-def test_lines_that_are_cut_differently_are_found_and_all_are_counted(whole, split):
-    comparison = Comparison(whole, split)
-    assert comparison.add(["the hot.", "", "the oven", "Hots"]) == [2]
-    assert comparison.add(["  ", "hot oven!"]) == [1]
-    assert (comparison.num_lines, comparison.num_different) == (4, 2)
-    assert comparison.num_characters == 8 + 8 + 4 + 9
-    assert comparison.num_tokens == [3 + 2 + 2 + 3, 3 + 3 + 2 + 4]
-    assert comparison.num_unknown == [1, 0]
+@pytest.fixture
+def comparison(whole, split) -> Comparison:
+    return Comparison([whole, split], ("whole", "split"))
 
 
-def test_the_first_difference_comes_with_the_pieces_of_both(whole, split):
-    difference = Comparison(whole, split).disagreement("Hot the Ovens")
-    assert difference.at == 8
-    assert [[piece.text for piece in side] for side in difference.sides] == [
-        ["hot", "the", "oven", "##s"],
-        ["hot", "the", "ov", "##en", "##s"],
-    ]
+def test_lines_that_are_cut_differently_are_found_and_all_are_counted(comparison):
+    assert comparison.add(["the hot.", "", "the oven", "Hots"]) == {2: 4}
+    assert comparison.add(["  ", "hot oven!"]) == {1: 4}
+    assert comparison.result == DiffResult(
+        a=Side("whole", 3 + 2 + 2 + 3, 29 / 10, 1),
+        b=Side("split", 3 + 3 + 2 + 4, 29 / 12, 0),
+        num_lines=4,
+        num_different=2,
+    )
 
 
-def test_a_piece_that_only_one_of_them_knows_is_a_difference(whole, split):
-    comparison = Comparison(whole, split)
-    assert comparison.add(["hot!"]) == [0]
-    assert comparison.disagreement("hot!").at == 3
+def test_the_place_of_a_difference_is_that_of_the_first_one(comparison):
+    assert comparison.add(["Hot the Ovens oven"]) == {0: 8}
 
 
-def test_a_line_that_ends_earlier_for_one_of_them_is_different(whole, split):
-    assert Comparison(whole, split).disagreement("hot . oven").at == 6
+def test_a_piece_that_only_one_of_them_knows_is_a_difference(comparison):
+    assert comparison.add(["hot!"]) == {0: 3}
 
 
 def test_the_space_that_a_piece_takes_along_does_not_matter(bpe_folder, tmp_path):
     gpt2 = load_tokenizer(
         TokenizerConfig(kind="byte_bpe", path=str(bpe_folder), special="glm-english")
     )
-    comparison = Comparison(wordpiece(tmp_path / "letters", "a", "b"), gpt2)
-    assert comparison.add(["a b"]) == []
-    assert comparison.add(["a  b"]) == [0]  # a space is a piece of its own
+    comparison = Comparison([wordpiece(tmp_path / "letters", "a", "b"), gpt2], ("a", "b"))
+    assert comparison.add(["a b"]) == {}
+    assert comparison.add(["a  b"]) == {0: 1}  # a space is a piece of its own
+    assert comparison.add(["a b "]) == {0: 3}  # one line of pieces ends before the other
 
 
-def test_control_strings_are_text(whole, split):
-    comparison = Comparison(whole, split)
+def test_control_strings_are_text(comparison):
     comparison.add(["[MASK]"])
-    assert comparison.num_tokens == [3, 3]
+    assert (comparison.result.a.num_tokens, comparison.result.b.num_tokens) == (3, 3)
