@@ -22,6 +22,7 @@ from glmctl.cli.doctor import doctor
 from glmctl.cli.guide import guide
 from glmctl.cli.infill import infill
 from glmctl.cli.pretrain import pretrain
+from glmctl.cli.quantize import quantize
 from glmctl.cli.report import report
 from glmctl.cli.tokenize import tokenize
 from glmctl.errors import GlmctlError, InputError, MachineError
@@ -126,7 +127,7 @@ def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 
 # Without rich's panels: they cost as much time as everything else together, and wrap badly.
 app = typer.Typer(cls=Group, callback=top, rich_markup_mode=None)
-add(app, tokenize, corrupt, pretrain, infill, report, guide, doctor)
+add(app, tokenize, corrupt, pretrain, infill, quantize, report, guide, doctor)
 recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes, copy, check them.")
 add(recipes, recipe.ls, recipe.show, recipe.diff, recipe.cp)
 add(recipes, recipe.validate, recipe.schema, recipe.migrate)

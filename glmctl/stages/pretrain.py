@@ -21,7 +21,7 @@ from glmctl.core.data.sources import DataSources, data_fingerprint
 from glmctl.core.model.glm import GLM
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.words import find_words
-from glmctl.core.open import build
+from glmctl.core.open import build, without_integers
 from glmctl.core.parallel.launch import Say, run_replicas
 from glmctl.core.parallel.replicas import ALONE, Replicas
 from glmctl.core.tokenizer.base import Tokenizer
@@ -78,6 +78,10 @@ def run(
         progress: told after every step.
         note: takes the lines that a reader may want to see.
     """
+    if recipe.recipe.stage != "pretrain":
+        raise UsageError(
+            "recipe.stage", f"is {recipe.recipe.stage!r}, which glmctl {recipe.recipe.stage} runs"
+        )
     require_packages(recipe.track)
     chosen = choose_device(device)
     refuse_other_layouts(recipe, chosen, is_asked=device is not None)
@@ -257,7 +261,7 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
         model = GLM(recipe.model)
         model.init_weights(recipe.train.seed)
         return model
-    found = find(expand_path(path, "train.initial_model"), None)
+    found = without_integers(find(expand_path(path, "train.initial_model"), None))
     stored = {
         "attention heads": found.config.num_attention_heads,
         "positions": found.config.position,

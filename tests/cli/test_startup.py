@@ -5,6 +5,7 @@ import sys
 import pytest
 
 VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "report", "guide", "doctor"]
+VERBS += ["quantize"]
 
 
 def test_help_never_loads_torch():

@@ -31,8 +31,13 @@ def quantize(weight: Tensor, bits: int, name: str) -> tuple[Tensor, Tensor]:
         smallest float16 becomes 0.
 
     Raises:
-        InputError: a weight is not finite, or too large for a float16 scale.
+        InputError: a weight is not finite, or too large for a float16 scale; or 4 bits cannot be
+            packed in pairs.
     """
+    if bits == 4 and weight.shape[1] % 2:
+        raise InputError(
+            name, f"has {weight.shape[1]} columns, and 4 bits are packed in pairs; use 8 bits"
+        )
     limit = 2 ** (bits - 1) - 1
     largest = weight.abs().amax(1).to(torch.promote_types(weight.dtype, torch.float32))
     scale = (largest / limit).half()  # [O]

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from glmctl.core.checkpoint.folder import read_model_folder
+from glmctl.core.open import load
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.train.run import RunFolder
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.schema import QuantizeConfig, TokenizerConfig
+from glmctl.stages import quantize
 from glmctl.stages.pretrain import first_model
 
 SIZES = [
@@ -74,3 +76,14 @@ def test_a_run_that_has_a_checkpoint_no_longer_needs_the_other_model(first, tmp_
     step = tmp_path / "checkpoints" / "step-00000001"
     step.mkdir(parents=True)
     assert first("train.initial_model='gone'") is not None
+
+
+def test_a_quantized_model_is_trained_on_from_its_dequantized_weights(first, tiny_model, tmp_path):
+    config = QuantizeConfig(model=str(tiny_model))
+    quantize.run(config, out=tmp_path / "few", device="cpu", note=lambda _: None)
+    expected = load(tmp_path / "few", dtype="float32").module.state_dict()
+    module = first(f"train.initial_model='{tmp_path / 'few'}'")
+    weights = dict(module.named_parameters())
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert all(weight.requires_grad for weight in weights.values())

@@ -1,0 +1,201 @@
+"""Quantizing: from any model to a model folder whose linears hold integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from glmctl.core.checkpoint.find import Found
+from glmctl.core.checkpoint.folder import refuse_other_files
+from glmctl.core.model.glm import GLM
+from glmctl.core.open import Glm, build, load
+from glmctl.core.quantization.absmax import dequantize, pack, quantize
+from glmctl.core.quantization.calibration import Calibration, Quality, calibrate
+from glmctl.core.quantization.swap import SCALE
+from glmctl.core.train.precision import choose_device
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.find import builtin_recipes, recipe_name
+from glmctl.recipe.load import describe, expand_path, load_recipe
+from glmctl.recipe.schema import QuantizationConfig, QuantizeConfig
+
+HELD_OUT = "glmctl-demo-held-out"
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """The same tensors of all layers."""
+
+    name: str
+    stored_bytes: int
+    quantized_bytes: int  # scales included
+    float16_ratio: float  # of the quantized bytes to those of float16
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """What became of a model."""
+
+    model: str
+    method: str
+    bits: int
+    out: str | None  # None: its perplexity rose too much, and nothing was written
+    parts: list[PartSize]
+    layer_errors: list[float]  # of the weights of each layer, |W - W'| / |W|
+    calibration: str | None  # None: the model fills no blanks, so nothing was measured
+    before: Quality | None
+    after: Quality | None
+    perplexity_rise_share: float | None
+
+
+def settings(source: str, options: Mapping[str, Any], overrides: Sequence[str]) -> QuantizeConfig:
+    """What a command line asks for.
+
+    Args:
+        source: a recipe, or the model.
+        options: keys of `[quantize]`; None where one is not given.
+        overrides: `section.key=value` each, for a recipe.
+
+    Raises:
+        UsageError: a value is wrong, or the recipe is not one for this stage.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    is_builtin = not Path(source).exists() and source in map(recipe_name, builtin_recipes())
+    if is_builtin or source.endswith(".toml"):
+        section = load_recipe(source, overrides).quantize
+        if section is None:
+            raise UsageError(
+                source,
+                "has no section [quantize]; to quantize the model of a run, name the run's folder",
+            )
+        given = section.model_dump() | given
+    elif overrides:
+        raise UsageError("--set", f"changes a recipe, and {source} is a model; leave it out")
+    try:
+        return QuantizeConfig.model_validate({"model": source} | given, strict=True)
+    except ValidationError as error:
+        issues = [{**issue, "loc": ("quantize", *issue["loc"])} for issue in error.errors()]
+        raise UsageError(source, *(line for issue in issues for line in describe(issue))) from None
+
+
+def run(
+    config: QuantizeConfig, *, out: Path, device: str | None, note: Callable[[str], None]
+) -> QuantizeResult:
+    """Quantize every linear of every layer; write the model unless its perplexity rose too much.
+
+    Args:
+        config: the `[quantize]` section.
+        out: the model folder to write.
+        device: cpu or cuda; None: cuda when there is one.
+        note: told what a reader may want to know.
+
+    Raises:
+        UsageError: the folder cannot be that of the new model.
+        InputError: the model is quantized or cannot be; or it cannot be measured, and should be.
+    """
+    path = expand_path(config.model, "quantize.model")
+    if out.resolve() in (path.resolve(), (path / "model").resolve()):
+        raise UsageError(f"--out {out}", "is the model that is quantized; name another folder")
+    refuse_other_files(out)
+    glm = load(path, device=choose_device(device).type)
+    if glm.quantize is not None:
+        raise InputError(
+            config.model,
+            f"is quantized already ({glm.quantize.method}, {glm.quantize.bits} bits); quantize the "
+            "model that it was made from",
+        )
+    stored = glm.module.state_dict()
+    module = glm.module.float()
+    calibration = calibration_of(glm, config, note)
+    before = None if calibration is None else calibration.measure(module)
+    tensors, layer_errors = quantize_layers(module, stored, config.bits)
+    after = None if calibration is None else calibration.measure(module)
+    rise = after.perplexity / before.perplexity - 1 if before and after else None
+    is_good = config.max_loss is None or (rise is not None and rise <= config.max_loss)
+    result = QuantizeResult(
+        model=config.model,
+        method=config.method,
+        bits=config.bits,
+        out=str(out) if is_good else None,
+        parts=sizes(stored, tensors),
+        layer_errors=layer_errors,
+        calibration=None if calibration is None else config.calibration or HELD_OUT,
+        before=before,
+        after=after,
+        perplexity_rise_share=rise,
+    )
+    if is_good:
+        section = QuantizationConfig(method=config.method, bits=config.bits)
+        quantized = Found(glm.config, tensors, None, glm.objective, quantize=section)
+        replace(glm, module=build(quantized, config.model), quantize=section).save(out)
+    return result
+
+
+def calibration_of(
+    glm: Glm, config: QuantizeConfig, note: Callable[[str], None]
+) -> Calibration | None:
+    """The text on which the model is measured; None for one that fills no blanks."""
+    try:
+        tokenizer = glm.text_tokenizer()
+    except InputError as error:
+        if config.calibration is not None or config.max_loss is not None:
+            raise
+        note(f"perplexity and exact match are not measured: {error}")
+        return None
+    path = expand_path(config.calibration or HELD_OUT, "quantize.calibration")
+    return calibrate(str(path), tokenizer, glm.objective, glm.config.max_positions)
+
+
+def quantize_layers(
+    module: GLM, stored: Mapping[str, Tensor], bits: int
+) -> tuple[dict[str, Tensor], list[float]]:
+    """Quantize the linears of all layers, and give those of the module the dequantized weights.
+
+    Args:
+        module: in float32.
+        stored: its tensors in the type that they are stored in, from which integers are made.
+        bits: 8 or 4.
+
+    Returns:
+        The tensors of the quantized model, and the error of each layer.
+    """
+    tensors, errors = dict(stored), []
+    for number, block in enumerate(module.blocks):
+        lost = whole = 0.0
+        for name, linear in block.named_modules(prefix=f"blocks.{number}"):
+            if isinstance(linear, nn.Linear):
+                key = f"{name}.weight"
+                values, scale = quantize(stored[key], bits, key)
+                tensors[key] = values if bits == 8 else pack(values)
+                tensors[f"{name}.{SCALE}"] = scale
+                weight = dequantize(values, scale, torch.float32)
+                lost += (weight - linear.weight.data).square().sum(dtype=torch.float64).item()
+                whole += linear.weight.data.square().sum(dtype=torch.float64).item()
+                linear.weight.data = weight
+        errors.append(math.sqrt(lost / whole) if whole else 0.0)
+    return tensors, errors
+
+
+def sizes(stored: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[PartSize]:
+    """Bytes of the tensors that stay, of each linear in all layers together, and of all."""
+    totals: dict[str, list[int]] = {}  # before, after, in float16
+    for name, tensor in tensors.items():
+        linear, _, kind = name.rpartition(".")
+        is_quantized = kind in ("weight", SCALE) and f"{linear}.{SCALE}" in tensors
+        part = linear.split(".", 2)[2] if is_quantized else "everything else"
+        total = totals.setdefault(part, [0, 0, 0])
+        total[1] += tensor.nbytes
+        if name in stored:
+            total[0] += stored[name].nbytes
+            total[2] += 2 * stored[name].numel()
+    totals["all"] = [sum(column) for column in zip(*totals.values(), strict=True)]
+    return [
+        PartSize(part, before, after, after / as_float16)
+        for part, (before, after, as_float16) in totals.items()
+    ]
