@@ -22,6 +22,8 @@ from glmctl.cli.doctor import doctor
 from glmctl.cli.guide import guide
 from glmctl.cli.infill import infill
 from glmctl.cli.pretrain import pretrain
+from glmctl.cli.pull import pull
+from glmctl.cli.push import push
 from glmctl.cli.quantize import quantize
 from glmctl.cli.report import report
 from glmctl.cli.tokenize import tokenize
@@ -44,7 +46,7 @@ SYSTEM = {
     errno.ENOTDIR: (InputError, "lies in something that is no folder; check the path"),
 }
 """What the operating system refuses a user; anything else that it says is our bug."""
-HELPERS = ("report", "guide", "doctor", "recipe")
+HELPERS = ("report", "guide", "pull", "push", "doctor", "recipe")
 COMPLETION = "_GLMCTL_COMPLETE"
 
 
@@ -127,7 +129,7 @@ def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 
 # Without rich's panels: they cost as much time as everything else together, and wrap badly.
 app = typer.Typer(cls=Group, callback=top, rich_markup_mode=None)
-add(app, tokenize, corrupt, pretrain, infill, quantize, report, guide, doctor)
+add(app, tokenize, corrupt, pretrain, infill, quantize, report, guide, pull, push, doctor)
 recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes, copy, check them.")
 add(recipes, recipe.ls, recipe.show, recipe.diff, recipe.cp)
 add(recipes, recipe.validate, recipe.schema, recipe.migrate)

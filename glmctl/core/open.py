@@ -324,7 +324,8 @@ def load(
 
     Args:
         path_or_name: a model folder, a run folder or one of its checkpoints, a checkpoint of the
-            original GLM code (a folder or a `.pt` file), or the built-in name glmctl-default.
+            original GLM code (a folder or a `.pt` file), the built-in name glmctl-default, or
+            hf:ORG/NAME or hf:ORG/NAME@REVISION, which is fetched.
         model: a recipe or `config.json` with the sizes, for formats that do not hold their own.
         device: cpu or cuda.
         dtype: float32, float64, bfloat16 or float16; left out: as stored. In float32 and float64 a
@@ -346,7 +347,7 @@ def load(
         found.config,
         module.eval(),
         found.tokenizer,
-        str(path_or_name),
+        found.source or str(path_or_name),
         found.objective,
         found.license,
         found.quantize,

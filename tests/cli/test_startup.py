@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "report", "guide", "doctor"]
-VERBS += ["quantize"]
+VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "report", "guide", "pull", "push"]
+VERBS += ["doctor", "quantize"]
 
 
 def test_help_never_loads_torch():

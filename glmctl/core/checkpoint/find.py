@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from torch import Tensor
 
+from glmctl.core.checkpoint import hub
 from glmctl.core.checkpoint.dialects import original
 from glmctl.core.checkpoint.folder import REMEDY, is_model_folder, read_model_folder
 from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
@@ -44,10 +45,23 @@ class Found:
     objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
+    source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
-    """Read whatever model there is under a path or name."""
+    """Read whatever model there is under a path or name; a name of the hub is fetched."""
+    if str(path_or_name).startswith(hub.PREFIX):
+        path_or_name = hub.fetch(str(path_or_name))
+    found = find_here(path_or_name, model)
+    record = hub.read_record(Path(path_or_name))
+    if record is None:
+        return found
+    source = f"{record['source']}@{record['commit']}"
+    return replace(found, license=found.license or record["license"], source=source)
+
+
+def find_here(path_or_name: str | Path, model: str | None) -> Found:
+    """Read whatever model there is under a path or built-in name."""
     path = Path(path_or_name)
     if not path.exists():
         if str(path_or_name) not in BUILT_IN:

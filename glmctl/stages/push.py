@@ -1,0 +1,140 @@
+"""Putting a model folder on the hub, with a card that is made from its manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from glmctl.core.checkpoint import hub
+from glmctl.core.checkpoint.folder import ModelFolder, read_model_folder
+from glmctl.core.tokenizer.load import is_offline
+from glmctl.errors import MachineError, UsageError
+
+CARD_FILE = "README.md"
+# Of the licences that the hub knows by name, those that models of this family carry.
+KNOWN_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0")
+CARD = """\
+---
+{front}
+---
+
+# {title}
+
+A General Language Model: {layers} layers, hidden size {width}, {rows:,} rows of the vocabulary.
+A model folder of glmctl; its weights are safetensors.
+
+```console
+{command}
+```
+
+## Where it comes from
+
+{provenance}
+
+Licence: {license}. Trained on: {abilities}.
+"""
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What is on the hub now."""
+
+    name: str
+    revision: str
+    commit: str
+    license: str | None
+    num_files: int
+    model_bytes: int
+    page: str
+
+
+def run(
+    folder: Path, name: str, *, private: bool, revision: str | None, message: str | None
+) -> PushResult:
+    """Prove a model folder and put it on the hub.
+
+    Args:
+        folder: a model folder of ours.
+        name: ORG/NAME there, with or without hf: before it; made when it is new.
+        private: make it private.
+        revision: a branch, made when it is new; the main one unless given.
+        message: of the commit.
+
+    Raises:
+        UsageError: it is to be private, and is there and public.
+        InputError: the folder is damaged.
+        MachineError: there is no token, or the hub cannot be asked or refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, get_token
+
+    content = read_model_folder(folder)
+    name = name.removeprefix(hub.PREFIX)
+    if is_offline():
+        raise MachineError(name, "GLMCTL_OFFLINE or HF_HUB_OFFLINE forbids the network; unset it")
+    if get_token() is None:
+        raise MachineError(
+            "HF_TOKEN", "is not set; make a token that may write in the settings of the hub, set it"
+        )
+    patterns = (*hub.OTHER_FILES, *hub.SAFE_WEIGHTS)
+    files = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if any(fnmatch(path.name, pattern) for pattern in patterns)
+    }
+    additions = [CommitOperationAdd(file, path) for file, path in files.items()]
+    if CARD_FILE not in files:
+        additions.append(CommitOperationAdd(CARD_FILE, card(content, name).encode()))
+    with hub.hub_errors(name):
+        api = hub.open_hub()
+        page = api.create_repo(name, private=private or None, exist_ok=True)
+        if private and not api.model_info(name).private:
+            raise UsageError("--private", f"{page} is there and public; name another, or change it")
+        if revision is not None:
+            api.create_branch(name, branch=revision, exist_ok=True)
+        message = message or "Add a model folder of glmctl"
+        try:
+            commit = api.create_commit(name, additions, commit_message=message, revision=revision)
+        except RuntimeError as problem:  # of a large file, whatever the reason
+            reason = str(problem.__cause__).partition("\n")[0]
+            raise MachineError(
+                name, f"{problem} ({reason}); run the same command again"
+            ) from problem
+    return PushResult(
+        name=hub.PREFIX + name,
+        revision=revision or "main",
+        commit=commit.oid,
+        license=content.manifest.get("license"),
+        num_files=len(additions),
+        model_bytes=sum(path.stat().st_size for path in files.values()),
+        page=str(page),
+    )
+
+
+def card(content: ModelFolder, name: str) -> str:
+    """A model card from what a manifest says."""
+    manifest = content.manifest
+    license = manifest.get("license")
+    front: dict[str, Any] = {"library_name": "glmctl", "tags": ["glm"]}
+    if license is not None and license.lower() in KNOWN_LICENSES:
+        front["license"] = license.lower()
+    elif license is not None:
+        front |= {"license": "other", "license_name": license}
+    rows = [f"- {key}: {value}" for key, value in manifest["provenance"].items()]
+    fills_blanks = content.tokenizer is not None and content.model.position == "learned_2d"
+    return CARD.format(
+        front="\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items()),
+        title=name.rpartition("/")[2],
+        name=name,
+        layers=content.model.num_layers,
+        width=content.model.hidden_size,
+        rows=content.model.vocab_rows,
+        command=f'glmctl infill --model hf:{name} "A text with a [MASK] in it."'
+        if fills_blanks
+        else f"glmctl pull hf:{name}",
+        provenance="\n".join(rows),
+        license=license or "not stated",
+        abilities=", ".join(manifest["abilities"]) or "not stated",
+    )
