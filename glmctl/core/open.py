@@ -5,9 +5,9 @@ Shapes: B rows, S tokens of a row (Part A, Part B, padding), T packed tokens, V 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ from torch.overrides import TorchFunctionMode
 
 from glmctl.core.checkpoint.find import Found, find
 from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.decode.continuation import Beginning, continue_greedily
 from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, insert, make_prompt
-from glmctl.core.decode.layout import derive_layout
+from glmctl.core.decode.layout import (
+    derive_from_start,
+    derive_layout,
+    part_a_lengths,
+    split_at_jumps,
+)
 from glmctl.core.decode.score import fill_with_choices, score_choices
 from glmctl.core.decode.search import Fill
 from glmctl.core.model.attention import Segments
@@ -28,6 +34,7 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.schema import (
     DecodeConfig,
+    LayoutConfig,
     ModelConfig,
     ObjectiveConfig,
     QuantizationConfig,
@@ -53,6 +60,8 @@ class Glm:
     objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
+    layout: LayoutConfig | None = None  # how its own code reads ids and positions
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
 
     def logits(
         self,
@@ -66,14 +75,15 @@ class Glm:
             input_ids: Part A and Part B of each row, padded at the end, [B, S].
             position_ids: place in Part A and place in the span, [B, 2, S] ([B, S] for a model
                 with one place); left out: derived from the ids, spans in the order of the blanks.
-            part_a_length: tokens of Part A, [B]; left out: up to the first sop.
+            part_a_length: tokens of Part A, [B]; left out: up to the first sop. Only models of
+                prefix attention have one.
 
         Returns:
             [B, S, V].
         """
         places, lengths = self._layout(input_ids, position_ids, part_a_length)
         num_rows, length = input_ids.shape
-        segments = Segments((length,) * num_rows, tuple(lengths))
+        segments = self._samples(places, [length] * num_rows, lengths)
         hidden = self.module.hidden(input_ids.flatten(), places.flatten(1), segments)
         return self.module.logits(hidden).view(num_rows, length, -1)
 
@@ -107,15 +117,32 @@ class Glm:
         wanted = counts[kept].nonzero()[:, 0]
         if not len(wanted):
             raise InputError("loss_mask", "is 0 everywhere; a loss needs a target")
-        segments = Segments(
-            tuple(n for n in lengths if n),
-            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
-        )
+        segments = self._samples(places, lengths, part_a)
         targets = target_ids[kept][wanted].long()
         total, _ = self.module.loss(
             input_ids[kept], places[:, kept], segments, wanted, targets
         )  # [T], [2, T]
         return total / len(wanted)
+
+    def continue_ids(
+        self, rows: Sequence[Sequence[int]], *, max_new_tokens: int, ends: Sequence[int] = ()
+    ) -> list[list[int]]:
+        """Ids that follow each row, the best one each time; for causal and chat models.
+
+        Args:
+            rows: of any length; positions are derived as for `logits`.
+            max_new_tokens: most tokens of one row.
+            ends: ids that end a row and are not given.
+        """
+        beginnings = []
+        for ids in rows:
+            # Positions of what follows depend on what stands before, so any filler does.
+            filled = [*ids, *[ids[-1]] * max_new_tokens]
+            device = self.module.word_embedding.weight.device
+            places, (part_a,) = self._layout(torch.tensor([filled], device=device), None, None)
+            beginnings.append(Beginning([*ids], places[:, 0], part_a))
+        with evaluating(self.module):
+            return continue_greedily(self.module, beginnings, max_new_tokens, ends)
 
     def infill(
         self,
@@ -246,6 +273,7 @@ class Glm:
             provenance={"source": self.source},
             objective=self.objective,
             quantize=self.quantize,
+            layout=self.layout,
             license=self.license,
         )
 
@@ -279,27 +307,60 @@ class Glm:
         self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None
     ) -> tuple[Tensor, list[int]]:
         """Places [2, B, S] and lengths of Part A, derived from the ids where they are left out."""
-        has_spans = self.config.position == "learned_2d"
-        if position_ids is None and has_spans:
-            derived, lengths = derive_layout(input_ids, self.text_tokenizer().special)
-            position_ids = derived
-        elif position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)
-            position_ids = position_ids.expand_as(input_ids)
-        elif part_a_length is None and has_spans:
-            in_span = position_ids[:, 1] > 0
-            lengths = torch.where(
-                in_span.any(1), in_span.int().argmax(1), in_span.shape[1]
-            ).tolist()
+        if position_ids is None:
+            position_ids, lengths = self._derived(input_ids, part_a_length is not None)
+        elif part_a_length is None:
+            lengths = self._derived_lengths(input_ids, position_ids)
         if part_a_length is not None:
             lengths = part_a_length.tolist()
-        elif not has_spans:
-            raise InputError(
-                "part_a_length", "cannot be derived for a model without span positions; give it"
-            )
+            if self.config.attention != "prefix" and any(lengths):
+                raise InputError(
+                    "part_a_length",
+                    f"has no meaning for a model of {self.config.attention} attention; leave it "
+                    "out",
+                )
+        if self.config.attention == "bidirectional":
+            lengths = [input_ids.shape[1]] * len(input_ids)
         if position_ids.dim() == 2:
             position_ids = torch.stack([position_ids, torch.zeros_like(position_ids)], 1)
         return position_ids.transpose(0, 1), lengths
+
+    def _derived(self, input_ids: Tensor, has_lengths: bool) -> tuple[Tensor, list[int]]:
+        """What the code of the format derives from the ids: places and lengths of Part A."""
+        if self.layout is not None and self.layout.sop is not None:
+            return derive_from_start(input_ids, self.layout, self.has_spans)
+        if self.has_spans:
+            return derive_layout(input_ids, self.text_tokenizer().special)
+        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        return places, [] if has_lengths else self._derived_lengths(input_ids, places)
+
+    def _derived_lengths(self, input_ids: Tensor, position_ids: Tensor) -> list[int]:
+        if self.config.attention != "prefix":
+            return [0] * len(input_ids)
+        if self.layout is not None and self.layout.sop is not None:
+            return part_a_lengths(input_ids, self.layout)
+        if not self.has_spans:
+            raise InputError(
+                "part_a_length", "cannot be derived for a model without span positions; give it"
+            )
+        in_span = position_ids[:, 1] > 0
+        first = in_span.int().argmax(1)
+        return torch.where(in_span.any(1), first, in_span.shape[1]).tolist()
+
+    def _samples(self, places: Tensor, lengths: Sequence[int], part_a: Sequence[int]) -> Segments:
+        """The samples in the first tokens of each row; rows of which none counts have none."""
+        if self.layout is not None and self.layout.splits_at_jumps:
+            split = split_at_jumps(places[0], lengths)
+            return Segments(tuple(split), (0,) * len(split))
+        return Segments(
+            tuple(n for n in lengths if n),
+            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
+        )
+
+    @property
+    def has_spans(self) -> bool:
+        """Every token has two places, in the text and in the span."""
+        return self.config.position in ("learned_2d", "rotary_2d")
 
 
 @contextmanager
@@ -351,6 +412,8 @@ def load(
         found.objective,
         found.license,
         found.quantize,
+        found.layout,
+        found.heads,
     )
 
 

@@ -158,6 +158,19 @@ class ModelConfig(Section):
         return self.ffn in ("geglu", "swiglu")
 
 
+class LayoutConfig(Section):
+    """How the code of a released model reads ids that come without positions, and positions."""
+
+    sop: NonNegativeInt | None = None
+    """Id that opens the answer; what stands before it is Part A (ChatGLM-6B, with the next two)."""
+    mask: NonNegativeInt | None = None
+    """Its place is that of the answer, when there is no gmask."""
+    gmask: NonNegativeInt | None = None
+    """Its place is that of the answer."""
+    splits_at_jumps: bool = False
+    """A place that is not the next one begins another sample (GLM-4 in transformers)."""
+
+
 class TokenizerConfig(Section):
     """A vocabulary and the layout of the special tokens over it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ from torch import Tensor
 
 from glmctl.core.checkpoint import hub
 from glmctl.core.checkpoint.dialects import original
+from glmctl.core.checkpoint.dialects.detect import detect
+from glmctl.core.checkpoint.durable import read_json
 from glmctl.core.checkpoint.folder import REMEDY, is_model_folder, read_model_folder
+from glmctl.core.checkpoint.release import read_release
 from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
+from glmctl.core.checkpoint.tensor_files import has_tensor_files, open_tensor_files
+from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.schema import LayoutConfig, ModelConfig, ObjectiveConfig, QuantizationConfig
 
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
@@ -45,6 +50,8 @@ class Found:
     objective: ObjectiveConfig | None = None  # it was trained on, when that is known
     license: str | None = None
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
+    layout: LayoutConfig | None = None  # how its own code reads ids and positions
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
 
 
@@ -83,11 +90,14 @@ def find_here(path_or_name: str | Path, model: str | None) -> Found:
     steps = CheckpointStore(path / "checkpoints", keep=1).steps()
     if steps:
         return read_checkpoint(path / "checkpoints" / f"step-{steps[-1]:08d}")
+    if (path / CONFIG_FILE).is_file() and has_tensor_files(path):
+        return read_released(path)
     raise InputError(
         str(path),
         "holds no model: looked for config.toml with model.safetensors (a model folder), model/ or "
-        f"checkpoints/step-* (a run), {STATE_FILE} (a checkpoint) and mp_rank_*_model_states.pt "
-        "(the original GLM); name one of those",
+        f"checkpoints/step-* (a run), {STATE_FILE} (a checkpoint), mp_rank_*_model_states.pt (the "
+        f"original GLM) and {CONFIG_FILE} with model.safetensors or pytorch_model.bin (a release "
+        "of GLM, ChatGLM or GLM-4); name one of those",
     )
 
 
@@ -110,6 +120,25 @@ def read_folder(folder: Path) -> Found:
         content.objective,
         content.manifest.get("license"),
         content.quantize,
+        layout=content.layout,
+    )
+
+
+def read_released(folder: Path) -> Found:
+    """A folder of the hub's GLM, ChatGLM or GLM-4."""
+    values = read_json(folder / CONFIG_FILE, "fetch the folder again")
+    stored = open_tensor_files(folder)
+    dialect = detect(values, stored)
+    if isinstance(dialect, str):
+        raise InputError(str(folder / CONFIG_FILE), dialect)
+    release = read_release(folder, dialect, values, stored)
+    return Found(
+        release.config,
+        dict(release.tensors),
+        None,
+        quantize=release.quantize,
+        layout=release.layout,
+        heads=release.heads,
     )
 
 

@@ -22,6 +22,7 @@ from glmctl.core.checkpoint import durable
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import (
+    LayoutConfig,
     ModelConfig,
     ObjectiveConfig,
     QuantizationConfig,
@@ -43,6 +44,8 @@ class FolderConfig(Section):
     """What the model was trained on: how its blanks are laid out."""
     quantize: QuantizationConfig | None = None
     """How the integers in the place of weights are read."""
+    layout: LayoutConfig | None = None
+    """How ids and positions are read."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class ModelFolder:
     tokenizer: TokenizerConfig | None
     objective: ObjectiveConfig | None
     quantize: QuantizationConfig | None
+    layout: LayoutConfig | None
     tensors: dict[str, Tensor]
     manifest: dict[str, Any]
 
@@ -70,6 +74,7 @@ def write_model_folder(
     provenance: Mapping[str, Any],
     objective: ObjectiveConfig | None = None,
     quantize: QuantizationConfig | None = None,
+    layout: LayoutConfig | None = None,
     license: str | None = None,
     abilities: Sequence[str] = (),
 ) -> Path:
@@ -83,6 +88,7 @@ def write_model_folder(
         provenance: where the weights come from.
         objective: what they were trained on; None when that is not known.
         quantize: how they are quantized; None when they are not.
+        layout: how the code of a released model reads ids; None when ours does.
         license: of the weights and of their data; None when not stated.
         abilities: objectives the model was trained on.
 
@@ -94,7 +100,7 @@ def write_model_folder(
     with durable.publish(folder) as scratch:
         section = None if tokenizer is None else tokenizer.save(scratch)
         config = FolderConfig(
-            model=model, tokenizer=section, objective=objective, quantize=quantize
+            model=model, tokenizer=section, objective=objective, quantize=quantize, layout=layout
         )
         values = config.model_dump(mode="json", exclude_none=True)
         (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
@@ -147,5 +153,11 @@ def read_model_folder(folder: Path) -> ModelFolder:
         raise InputError(str(path), f"holds no digests; {REMEDY}")
     tensors = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
     return ModelFolder(
-        config.model, config.tokenizer, config.objective, config.quantize, tensors, manifest
+        config.model,
+        config.tokenizer,
+        config.objective,
+        config.quantize,
+        config.layout,
+        tensors,
+        manifest,
     )

@@ -1,29 +1,19 @@
-"""Checkpoints of the original GLM code (THUDM/GLM): word tags, model-parallel shards, pickles.
-
-Nothing in a file is executed: torch's restricted unpickler knows tensors and plain containers,
-and besides those only the few numpy constructors that saved random states are made of.
-"""
+"""Checkpoints of the original GLM code (THUDM/GLM): word tags, model-parallel shards, pickles."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from glmctl.core.checkpoint.pickles import read_pickle
 from glmctl.errors import InputError
 
 TRACKERS = ("latest_checkpointed_iteration.txt", "latest")
 SHARD = "mp_rank_*_model_states.pt"
-# What torch meets in bytes that are no pickle depends on the bytes.
-NO_PICKLE = (EOFError, LookupError, ValueError, TypeError, AttributeError)
-UNREADABLE = (UnpicklingError, RuntimeError, *NO_PICKLE)
 
 # Their name -> ours. Query, key and value stand one after another in both.
 NAMES = {
@@ -107,45 +97,13 @@ def our_name(name: str) -> str | None:
     return None
 
 
-def _reason(error: Exception) -> str:
-    """What stands in the way, without torch's advice to trust the file all the same."""
-    call = re.search(r"GLOBAL (\S+)", str(error))
-    if call is not None:
-        return f"it names the code {call[1]}"
-    return "it holds no pickle" if isinstance(error, NO_PICKLE) else str(error).split(". ")[0]
-
-
 def _read_module(file: Path) -> Mapping[str, Tensor]:
     """The `module` part of one shard, read without executing anything."""
-    try:
-        # torch warns of pickles that it will refuse and asks to report them to its authors.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals(_numpy_state_parts()),
-        ):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(
-            str(file),
-            f"not a checkpoint that can be read as data only ({_reason(error)}); "
-            "nothing in it was executed; use a file from a source you trust, saved by torch.save",
-        ) from error
+    content = read_pickle(file)
     if not isinstance(content, dict) or not isinstance(content.get("module"), dict):
         raise InputError(str(file), "holds no 'module' part, so it is no GLM checkpoint")
     module: Mapping[str, Tensor] = content["module"]
     return module
-
-
-def _numpy_state_parts() -> list[Any]:
-    """What numpy 1 and 2 need to rebuild a saved random state: arrays and nothing else."""
-    reconstruct = np.zeros(0).__reduce__()[0]
-    return [
-        (reconstruct, "numpy.core.multiarray._reconstruct"),
-        (reconstruct, "numpy._core.multiarray._reconstruct"),
-        np.ndarray,
-        np.dtype,
-        type(np.dtype(np.uint32)),
-    ]
 
 
 def _merge(name: str, parts: list[Tensor]) -> Tensor:

@@ -1,0 +1,60 @@
+"""What a released format is: names of modules and keys of its config.json, beside ours.
+
+A file of this package fills one `Dialect` in; `release.py` reads folders by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The map between a released format and ours."""
+
+    name: str
+    model_type: str
+    """What their `config.json` says; two formats may say the same."""
+    outer: Mapping[str, str]
+    """Our modules outside the layers -> theirs."""
+    layer: str
+    """What the names of their layer {} start with."""
+    inner: Mapping[str, tuple[str, ...]]
+    """Our modules of a layer -> theirs; several stand one after another in ours."""
+    sizes: Mapping[str, str]
+    """Our keys of `[model]` -> theirs."""
+    components: Callable[[Values], dict[str, Any]]
+    """The other keys of `[model]`, from their config.json."""
+    fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Their keys of which we read these values only; absent is fine."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Our keys -> what theirs are where their file does not say; the others have our default."""
+    ties: bool = False
+    """Their word embedding is the output layer too, where their file does not say."""
+    lead: str = ""
+    """What may stand in front of every name, as `save_pretrained` of a wrapper writes it."""
+    by_head: str = ""
+    """Our module whose rows they keep head by head: query, key and value of each."""
+    prefix: str = ""
+    """Their module of learned prefixes (P-tuning v2)."""
+    ignored: str = ""
+    """Regular expression of tensors that are computed, not learned."""
+    heads: str = ""
+    """Regular expression of tensors of task heads, which are handed on by their names."""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """Our keys of `[layout]` -> theirs, the ids from which their code derives positions."""
+    splits_at_jumps: bool = False
+    """Their code takes a place that is not the next one for the start of another sample."""
+
+    def their_names(self, ours: str) -> tuple[str, ...]:
+        """Their names of one of our parameters."""
+        module, _, kind = ours.rpartition(".")
+        if not module.startswith("blocks."):
+            return (f"{self.outer[module]}.{kind}",)
+        _, number, module = module.split(".", 2)
+        lead = self.layer.format(number)
+        return tuple(f"{lead}{theirs}.{kind}" for theirs in self.inner[module])

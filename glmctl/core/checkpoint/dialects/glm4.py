@@ -1,0 +1,85 @@
+"""GLM-4 as `transformers` has it: `glm` (GLM-4-9B) and `glm4` (GLM-4-0414)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+
+
+def components(values: Values) -> dict[str, Any]:
+    """Version 5 keeps the positions in a table, version 4 beside the other keys."""
+    rotary = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(rotary, dict):
+        raise ValueError(f"rope_parameters is {rotary!r}; expected a table")
+    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"rope_type is {kind!r}; only 'default' is read")
+    both = {**values, **rotary}
+    return {
+        "position": "rotary",
+        "rotary": {
+            "base": both.get("rope_theta", 10_000.0),
+            "fraction": both.get("partial_rotary_factor", 0.5),
+            "interleaved": True,
+        },
+        "norm": "rms",
+        "ffn": "swiglu",
+        "attention": "causal",
+        "qkv_bias": values.get("attention_bias", True),
+        "linear_bias": False,
+        "dropout": 0.0,
+    }
+
+
+def sandwich(values: Values) -> dict[str, Any]:
+    return {**components(values), "norm_placement": "sandwich"}
+
+
+GLM = Dialect(
+    name="transformers' glm",
+    model_type="glm",
+    outer={
+        "word_embedding": "model.embed_tokens",
+        "final_norm": "model.norm",
+        "output_embedding": "lm_head",
+    },
+    layer="model.layers.{}.",
+    inner={
+        "attention_norm": ("input_layernorm",),
+        "attention.query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "attention.output": ("self_attn.o_proj",),
+        "ffn_norm": ("post_attention_layernorm",),
+        "ffn.up": ("mlp.gate_up_proj",),
+        "ffn.down": ("mlp.down_proj",),
+    },
+    sizes={
+        "num_layers": "num_hidden_layers",
+        "hidden_size": "hidden_size",
+        "num_attention_heads": "num_attention_heads",
+        "num_kv_heads": "num_key_value_heads",
+        "head_size": "head_dim",
+        "ffn_hidden_size": "intermediate_size",
+        "max_positions": "max_position_embeddings",
+        "vocab_rows": "vocab_size",
+        "norm_eps": "rms_norm_eps",
+        "attention_dropout": "attention_dropout",
+    },
+    defaults={"num_kv_heads": 2, "head_size": 128, "norm_eps": 1.5625e-07},
+    components=components,
+    fixed={"hidden_act": ("silu",)},
+    splits_at_jumps=True,
+    ignored=r"rotary_emb\.inv_freq$",
+)
+GLM4 = replace(
+    GLM,
+    name="transformers' glm4",
+    model_type="glm4",
+    inner={
+        **GLM.inner,
+        "attention_out_norm": ("post_self_attn_layernorm",),
+        "ffn_out_norm": ("post_mlp_layernorm",),
+    },
+    components=sandwich,
+)

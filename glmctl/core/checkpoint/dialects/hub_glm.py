@@ -1,0 +1,45 @@
+"""GLM of the hub (`glm-large`, `glm-10b`, `glm-10b-chinese`): the original with an exact GELU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+
+
+def components(values: Values) -> dict[str, Any]:
+    return {"ffn": "gelu_erf", "position": "learned_2d", "attention": "prefix"}
+
+
+HUB_GLM = Dialect(
+    name="the hub's GLM",
+    model_type="glm",
+    outer={
+        "word_embedding": "word_embeddings",
+        "position_embedding": "transformer.position_embeddings",
+        "span_position_embedding": "transformer.block_position_embeddings",
+        "final_norm": "transformer.final_layernorm",
+    },
+    layer="transformer.layers.{}.",
+    inner={
+        "attention_norm": ("input_layernorm",),
+        "attention.query_key_value": ("attention.query_key_value",),
+        "attention.output": ("attention.dense",),
+        "ffn_norm": ("post_attention_layernorm",),
+        "ffn.up": ("mlp.dense_h_to_4h",),
+        "ffn.down": ("mlp.dense_4h_to_h",),
+    },
+    sizes={
+        "num_layers": "num_layers",
+        "hidden_size": "hidden_size",
+        "num_attention_heads": "num_attention_heads",
+        "max_positions": "max_sequence_length",
+        "vocab_rows": "vocab_size",
+        "dropout": "output_dropout_prob",
+        "attention_dropout": "attention_dropout_prob",
+    },
+    components=components,
+    fixed={"relative_encoding": (False,), "block_position_encoding": (True,)},
+    lead="glm.",
+    heads=r"(dense|out_proj)\.(weight|bias)$",
+)

@@ -1,0 +1,139 @@
+"""The tensors of a released folder, by their own names: one file or shards with an index.
+
+Tensors stay on the disk until they are used, so opening many gigabytes takes no memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from glmctl.core.checkpoint.durable import read_json
+from glmctl.core.checkpoint.pickles import read_pickle
+from glmctl.errors import InputError
+
+# In the order of preference, where a folder holds several: (single file, shards).
+LAYOUTS = (
+    ("model.safetensors", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model-*-of-*.bin"),
+)
+REMEDY = "fetch the folder again"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor and the file that holds it."""
+
+    tensor: Tensor
+    file: Path
+
+
+def has_tensor_files(folder: Path) -> bool:
+    return any(_files_of(folder, *layout)[0] for layout in LAYOUTS)
+
+
+def open_tensor_files(folder: Path) -> dict[str, Stored]:
+    """Every tensor of the folder, from all of its shards.
+
+    Raises:
+        InputError: naming the shards that are missing, damaged or of another model.
+    """
+    for single, shards in LAYOUTS:
+        files, index = _files_of(folder, single, shards)
+        if files:
+            break
+    problems = [f"shard {file.name} is missing; {REMEDY}" for file in files if not file.is_file()]
+    if problems:
+        raise InputError(str(folder), *problems)
+    stored: dict[str, Stored] = {}
+    for file in files:
+        for name, tensor in open_file(file).items():
+            if name in stored:
+                problems.append(f"tensor {name} stands in {stored[name].file.name} and {file.name}")
+            stored[name] = Stored(tensor, file)
+    problems += _against_index(stored, index)
+    if problems:
+        raise InputError(str(folder), *problems, REMEDY)
+    return stored
+
+
+def open_file(file: Path) -> Mapping[str, Tensor]:
+    """The tensors of one file.
+
+    Raises:
+        InputError: it is damaged or holds more than tensors.
+    """
+    if file.suffix == ".safetensors":
+        try:
+            with safe_open(file, framework="pt") as content:
+                return {name: content.get_tensor(name) for name in content.keys()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
+    content = read_pickle(file)
+    if not isinstance(content, dict) or not content:
+        raise InputError(str(file), "holds no tensors by name; use a file of model weights")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_whole(tensor):
+            raise InputError(
+                str(file), f"{name!r} is no plain tensor with a name; use a file of model weights"
+            )
+    return content
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether every element stands in the file; a few bytes may claim to be any shape."""
+    size = tensor.numel() * tensor.element_size()
+    return tensor.is_cpu and tensor.untyped_storage().nbytes() >= size
+
+
+def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[str, Any]]:
+    """The files of one layout, present or not, and what its index says where each tensor is."""
+    index_file = folder / f"{single}.index.json"
+    if (folder / single).is_file():
+        return [folder / single], {}
+    if index_file.is_file():
+        index = read_json(index_file, REMEDY).get("weight_map")
+        if not isinstance(index, dict) or not index:
+            raise InputError(str(index_file), f"holds no weight_map; {REMEDY}")
+        odd = [name for name in index.values() if not _is_plain_name(name)]
+        if odd:
+            raise InputError(
+                str(index_file), f"names {odd[0]!r}, which is no file of this folder; {REMEDY}"
+            )
+        return [folder / name for name in sorted(set(index.values()))], index
+    pattern = re.compile(re.escape(shards).replace(r"\*", r"\d{5}", 1).replace(r"\*", r"(\d{5})"))
+    counts = [match[1] for path in folder.glob(shards) if (match := pattern.fullmatch(path.name))]
+    if not counts:
+        return [], {}
+    numbers = range(1, int(counts[0]) + 1)
+    head, _, tail = shards.split("*")
+    return [folder / f"{head}{number:05d}-of-{counts[0]}{tail}" for number in numbers], {}
+
+
+def _is_plain_name(name: Any) -> bool:
+    return isinstance(name, str) and name == Path(name).name
+
+
+def _against_index(stored: Mapping[str, Stored], index: Mapping[str, str]) -> list[str]:
+    """What the shards do not hold as the index says."""
+    problems = []
+    for name, file in index.items():
+        if name not in stored:
+            problems.append(f"tensor {name} is missing in {file}, where the index has it")
+        elif stored[name].file.name != file:
+            place = stored[name].file.name
+            problems.append(f"tensor {name} stands in {place}, and the index names {file}")
+    if index:
+        problems += [
+            f"{stored[name].file.name} holds {name}, which the index does not have; it may be a "
+            "shard of another model"
+            for name in stored
+            if name not in index
+        ]
+    return problems
