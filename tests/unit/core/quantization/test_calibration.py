@@ -27,9 +27,9 @@ def test_perplexity_counts_every_target_and_a_blank_counts_when_all_its_words_ar
     probabilities = torch.tensor(
         [
             [0.5, 0.25, 0.125, 0.125],  # 0, likeliest
-            [0.125, 0.5, 0.25, 0.125],  # 1, likeliest
-            [0.5, 0.25, 0.125, 0.125],  # end, not the likeliest: not a word of the blank
-            [0.5, 0.125, 0.25, 0.125],  # 2, not the likeliest
+            [0.5, 0.25, 0.125, 0.125],  # 1, not the likeliest
+            [0.5, 0.25, 0.125, 0.125],  # end, not the likeliest: not a word of a blank
+            [0.125, 0.25, 0.5, 0.125],  # 2, likeliest
             [0.125, 0.25, 0.125, 0.5],  # end
         ]
     )
@@ -42,7 +42,7 @@ def test_perplexity_counts_every_target_and_a_blank_counts_when_all_its_words_ar
     targets = torch.tensor([0, 1, END, 2, END])
     batch = Batch(none, none, Segments((1,), (1,)), none, targets, none, 5)
     quality = Calibration([batch, batch], END).measure(module)
-    # Bits: 1 + 1 + 3 + 2 + 1 of five targets.
+    # Bits: 1 + 2 + 3 + 1 + 1 of five targets.
     assert quality.perplexity == pytest.approx(2 ** (8 / 5))
     assert (quality.exact_match_share, quality.num_blanks, quality.num_targets) == (0.5, 4, 10)
 
