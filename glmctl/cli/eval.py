@@ -1,0 +1,123 @@
+"""The command `glmctl eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, BadParameter, Exit, Option
+
+from glmctl.cli import options, render
+
+if TYPE_CHECKING:
+    from glmctl.stages.evaluate import Evaluation, TaskResult
+
+NUM_NAMED = 10  # rows with a problem
+
+
+def eval(
+    suite: Annotated[
+        str | None, Argument(metavar="SUITE|TASK|TASK.toml", help="What to evaluate; see --list.")
+    ] = None,
+    checkpoint: Annotated[
+        str, Argument(metavar="CKPT", help="A model or run folder, a checkpoint, or a name.")
+    ] = "glmctl-default",
+    data: Annotated[
+        Path | None,
+        Option("--data", metavar="DIR|FILE", help="The data in its official layout."),
+    ] = None,
+    tasks: Annotated[
+        str | None, Option("--tasks", metavar="A,B", help="Only these tasks of the suite.")
+    ] = None,
+    pattern: Annotated[
+        int | None, Option("--pattern", min=0, metavar="N", help="Ask with this pattern.")
+    ] = None,
+    limit: Annotated[
+        int | None, Option("--limit", min=1, metavar="N", help="So many questions of each task.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option("--out", metavar="DIR", help="For predictions and results; evals/SUITE-CKPT."),
+    ] = None,
+    lists: Annotated[bool, Option("--list", help="List suites and tasks, and stop.")] = False,
+    device: options.Device = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score a model on a suite, a task, or a task of your own."""
+    if lists:
+        list_tasks(as_json=as_json)
+        return
+    if suite is None:
+        raise BadParameter("name a suite, a task or a TASK.toml; --list shows what there is")
+    from glmctl.stages import evaluate as stage  # torch loads here, never for --help
+
+    result = stage.run(
+        suite,
+        model=checkpoint,
+        data=data,
+        tasks=None if tasks is None else [name.strip() for name in tasks.split(",")],
+        pattern=pattern,
+        limit=limit,
+        out=out,
+        device=device,
+        progress=render.bar,
+    )
+    for problem in result.problems[:NUM_NAMED]:
+        render.complain(problem)
+    if len(result.problems) > NUM_NAMED:
+        render.complain(f"and {len(result.problems) - NUM_NAMED:,} more rows")
+    if as_json:
+        render.show(result, as_json=True)
+    else:
+        show_scores(result)
+    if result.problems:
+        raise Exit(1)
+
+
+def show_scores(result: Evaluation) -> None:
+    """Print a line for each task, and what must be known to read it."""
+    render.table(
+        ("task", "metric", "score", "95 % interval", "majority", "questions", "pattern"),
+        [row(name, task) for name, task in result.tasks.items()],
+    )
+    if result.average is not None:
+        render.say(f"average of the suite: {result.average:.2f}")
+    first = next(iter(result.tasks.values()))
+    render.say(f"{first.protocol}: {result.model} is not fine-tuned for these tasks")
+    for name, task in result.tasks.items():
+        if task.split_words:
+            words = ", ".join(repr(word) for word in task.split_words)
+            render.warn(f"{name}: the tokenizer cuts {words}; words are scored by all their tokens")
+        if task.num_cut:
+            render.note(
+                f"{name}: {task.num_cut:,} of {task.num_examples:,} texts are cut to "
+                f"{task.max_length} tokens"
+            )
+    render.note(f"predictions and results: {result.out}")
+
+
+def row(name: str, task: TaskResult) -> tuple[str, ...]:
+    """What the table says about a task; other metrics stand beside the score."""
+    scores = [f"{value.value:.2f}" for value in task.metrics.values()]
+    low, high = task.interval
+    majority = "" if task.majority is None else f"{task.majority:.2f}"
+    return (
+        *(name, "/".join(task.metrics), "/".join(scores), f"{low:.2f} to {high:.2f}", majority),
+        *(f"{task.num_questions:,}", f"{task.pattern}"),
+    )
+
+
+def list_tasks(*, as_json: bool) -> None:
+    """Print the suites of the package with their tasks."""
+    from glmctl.core.tasks.find import builtin_suites
+
+    rows = [
+        (suite.name, task.name, task.kind, "/".join(task.metrics), len(task.patterns), task.status)
+        for suite in builtin_suites()
+        for task in suite.tasks
+    ]
+    columns = ("suite", "task", "kind", "metrics", "patterns", "status")
+    if as_json:
+        render.emit("TaskList", {"tasks": [dict(zip(columns, it, strict=True)) for it in rows]})
+    else:
+        render.table(columns, [tuple(map(str, it)) for it in rows])

@@ -1,0 +1,151 @@
+"""Tasks by name or file: the suites of the package, and a user's own TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from glmctl.core.tasks.schema import TaskConfig
+from glmctl.errors import UsageError
+from glmctl.recipe.load import merge
+
+BUILTIN = Path(__file__).with_name("builtin")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks of one file, and where their data is found."""
+
+    name: str
+    title: str
+    tasks: tuple[TaskConfig, ...]
+    main: tuple[str, ...]
+    """Names of the tasks that make up the suite; the others are asked for by name."""
+    folder: str = ""
+    """Where the data lies below a folder of data sets."""
+    get: str = ""
+    """Where the data can be had."""
+    root: Path | None = None
+    """Paths of files are relative to this; None: to the data."""
+
+    def choose(self, names: tuple[str, ...]) -> tuple[TaskConfig, ...]:
+        """Tasks of these names.
+
+        Raises:
+            UsageError: there is no such task.
+        """
+        by_name = {task.name: task for task in self.tasks}
+        problems = [f"{n}: {unknown(n, by_name)}" for n in names if n not in by_name]
+        if problems:
+            raise UsageError("tasks", *problems)
+        return tuple(by_name[name] for name in dict.fromkeys(names))
+
+
+def builtin_suites() -> list[Suite]:
+    """All suites of the package."""
+    return [read_suite(file) for file in sorted(BUILTIN.glob("*.toml"))]
+
+
+def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
+    """What a name or file stands for: a suite, and which of its tasks.
+
+    Raises:
+        UsageError: nothing has this name, or the file is not as the schema says.
+    """
+    if name.endswith(".toml"):
+        suite = read_suite(Path(name), is_own=True)
+        return suite, suite.main
+    suites = builtin_suites()
+    for suite in suites:
+        if name == suite.name:
+            return suite, suite.main
+        if name in {task.name for task in suite.tasks}:
+            return suite, (name,)
+    known = [suite.name for suite in suites]
+    known += [task.name for suite in suites for task in suite.tasks]
+    raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")
+
+
+def unknown(name: str, known: Any) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    return f"no such task; {hint}"
+
+
+def read_suite(file: Path, *, is_own: bool = False) -> Suite:
+    """The tasks of a file: one table `task`, or an array of them.
+
+    Raises:
+        UsageError: naming every mistake.
+    """
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(str(file), f"not TOML: {error}; correct the file there") from None
+    listed = tables.get("task")
+    listed = [listed] if isinstance(listed, dict) else listed
+    if not isinstance(listed, list) or not all(isinstance(table, dict) for table in listed):
+        raise UsageError(str(file), "has no table [task]; write one, as `glmctl eval --help` says")
+    problems: list[str] = []
+    tasks = tuple(
+        task
+        for number, table in enumerate(listed)
+        if (task := read_task(filled(table, listed), file, number, problems)) is not None
+    )
+    if problems:
+        raise UsageError(str(file), *problems)
+    about = tables.get("suite", {})
+    names = tuple(task.name for task in tasks)
+    return Suite(
+        file.stem,
+        about.get("title", ""),
+        tasks,
+        tuple(about.get("tasks", names)),
+        about.get("folder", ""),
+        about.get("get", ""),
+        file.parent if is_own else None,
+    )
+
+
+def filled(table: Mapping[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
+    """A table over the one of the file that it is like."""
+    (base,) = [other for other in others if other.get("name") == table.get("like")] or [{}]
+    whole: dict[str, Any] = {}
+    merge(whole, base)
+    merge(whole, {key: value for key, value in table.items() if key != "like"})
+    return whole
+
+
+def read_task(
+    table: dict[str, Any], file: Path, number: int, problems: list[str]
+) -> TaskConfig | None:
+    """One task; its mistakes go to the others."""
+    table.setdefault("name", file.stem)
+    try:
+        return TaskConfig.model_validate(table, strict=False)
+    except ValidationError as error:
+        name = table["name"] if isinstance(table["name"], str) else f"task {number}"
+        problems += [f"{name}: {line}" for issue in error.errors() for line in describe(issue)]
+        return None
+
+
+def describe(issue: Mapping[str, Any]) -> list[str]:
+    """Lines for one pydantic issue."""
+    key = ".".join(map(str, issue["loc"]))
+    if issue["type"] == "value_error":
+        lines = str(issue["ctx"]["error"]).splitlines()
+        return [f"{key}.{line}" if key else line for line in lines]
+    if issue["type"] == "extra_forbidden":
+        known = [*TaskConfig.model_fields]
+        close = get_close_matches(str(issue["loc"][-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        return [f"{key}: unknown key; {hint}"]
+    if issue["type"] == "missing":
+        return [f"{key}: missing; state it"]
+    return [f"{key}: {issue['msg'].removeprefix('Input ')}; found {issue['input']!r}"]

@@ -1,0 +1,188 @@
+"""Scores of predictions with their intervals, as the authors of the tasks define them.
+
+Every metric is a function of counts that add up over questions, so that a resampled set is
+scored by summing: [G, K] counts, then one value of their sum.
+
+Shapes: G questions, K counts, R resamples.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+NUM_RESAMPLES = 1000
+RESAMPLED_AT_ONCE = 50
+Z_95 = 1.959963984540054
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was predicted for one example, and what is right."""
+
+    group: Hashable
+    prediction: str
+    golds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric in per cent, with its 95 % interval."""
+
+    value: float
+    interval: tuple[float, float]
+    method: str
+    """wilson: of a share; bootstrap: percentiles over resampled questions."""
+
+
+def measure(name: str, rows: Sequence[Judged], labels: Sequence[str], seed: int = 0) -> Value:
+    """Score predictions.
+
+    Args:
+        name: of the metric.
+        rows: at least one.
+        labels: of the task, in order; of two the second one is the positive one.
+        seed: of the bootstrap.
+    """
+    counts = COUNTS[name](rows, labels)  # [K] for each row
+    numbers = {group: place for place, group in enumerate(dict.fromkeys(r.group for r in rows))}
+    if name == "exact_groups":
+        (right,) = counts.T
+        all_right = np.ones(len(numbers))
+        np.minimum.at(all_right, [numbers[row.group] for row in rows], right)
+        table = np.stack([all_right, np.ones(len(numbers))], 1)  # [G, 2]
+    else:
+        table = np.zeros((len(numbers), counts.shape[1]))  # [G, K]
+        np.add.at(table, [numbers[row.group] for row in rows], counts)
+    final = FINAL.get(name, ratio)
+    value = float(final(table.sum(0)[None])[0])
+    is_share = final is ratio and bool((table[:, -1] == 1).all() and np.isin(table, (0, 1)).all())
+    low, high = wilson(value, len(table)) if is_share else bootstrap(table, final, seed)
+    method = "wilson" if is_share else "bootstrap"
+    return Value(100 * value, (100 * low, 100 * high), method)
+
+
+def wilson(share: float, number: int) -> tuple[float, float]:
+    """The 95 % interval of a share of independent questions."""
+    spread = Z_95**2 / number
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 / (1 + spread) * (share * (1 - share) / number + spread / (4 * number)) ** 0.5
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def bootstrap(
+    table: FloatArray, final: Callable[[FloatArray], FloatArray], seed: int
+) -> tuple[float, float]:
+    """The middle 95 % of the values of resampled questions."""
+    generator = np.random.default_rng(seed)
+    number = len(table)
+    values = []
+    for _ in range(NUM_RESAMPLES // RESAMPLED_AT_ONCE):
+        weights = generator.multinomial(number, np.full(number, 1 / number), RESAMPLED_AT_ONCE)
+        values.append(final(weights @ table))  # [R, G] @ [G, K]
+    low, high = np.percentile(np.concatenate(values), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def ratio(totals: FloatArray) -> FloatArray:
+    """First count over second, [R, 2] -> [R]."""
+    return totals[:, 0] / totals[:, 1]
+
+
+def f1_of(true_positive: FloatArray, predicted: FloatArray, actual: FloatArray) -> FloatArray:
+    """Harmonic mean of precision and recall; 0 where nothing is right."""
+    both = predicted + actual
+    return np.divide(2 * true_positive, both, out=np.zeros_like(both), where=both > 0)
+
+
+def mean_f1(totals: FloatArray) -> FloatArray:
+    """F1 averaged over the labels that occur, [R, 3 L] -> [R]."""
+    hits, predicted, actual = np.split(totals, 3, 1)
+    occurs = predicted + actual > 0
+    mean: FloatArray = (f1_of(hits, predicted, actual) * occurs).sum(1) / occurs.sum(1).clip(1)
+    return mean
+
+
+def correlation(totals: FloatArray) -> FloatArray:
+    """Matthews' coefficient for any number of labels; 0 where it is not defined."""
+    hits, predicted, actual = np.split(totals, 3, 1)
+    number = actual.sum(1)
+    above = hits.sum(1) * number - (predicted * actual).sum(1)
+    below = (number**2 - (predicted**2).sum(1)) * (number**2 - (actual**2).sum(1))
+    value: FloatArray = np.divide(above, np.sqrt(below), out=0 * above, where=below > 0)
+    return value
+
+
+def share_right(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    return np.array([(row.prediction in row.golds, 1) for row in rows], np.float64)
+
+
+def rights(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    return np.array([(row.prediction in row.golds,) for row in rows], np.float64)
+
+
+def per_label(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    """Right, predicted and actual, for each label in turn, [rows, 3 L]."""
+    predicted = np.array([[row.prediction == label for label in labels] for row in rows])
+    actual = np.array([[row.golds[0] == label for label in labels] for row in rows])
+    return np.concatenate([predicted & actual, predicted, actual], 1).astype(np.float64)
+
+
+def of_the_positive(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    return per_label(rows, labels[1:])
+
+
+def exact(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    values = [(best(same_text, row), 1) for row in rows]
+    return np.array(values, np.float64)
+
+
+def overlap(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    values = [(best(token_f1, row), 1) for row in rows]
+    return np.array(values, np.float64)
+
+
+def best(compare: Callable[[str, str], float], row: Judged) -> float:
+    """The comparison with the gold that is closest; without any, 0."""
+    return max((compare(row.prediction, gold) for gold in row.golds), default=0.0)
+
+
+def same_text(prediction: str, gold: str) -> float:
+    return float(normalised(prediction) == normalised(gold))
+
+
+def token_f1(prediction: str, gold: str) -> float:
+    """F1 of the words that two answers share."""
+    ours, theirs = normalised(prediction).split(), normalised(gold).split()
+    common = (Counter(ours) & Counter(theirs)).total()
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def normalised(text: str) -> str:
+    """An answer in small letters, without punctuation and articles, as SQuAD's script does."""
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split())
+
+
+COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
+    "accuracy": share_right,
+    "exact_groups": rights,
+    "f1": of_the_positive,
+    "f1_macro": per_label,
+    "matthews": per_label,
+    "exact_match": exact,
+    "token_f1": overlap,
+}
+FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "f1": mean_f1,
+    "f1_macro": mean_f1,
+    "matthews": correlation,
+}

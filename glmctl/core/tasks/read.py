@@ -1,0 +1,282 @@
+"""Files in the formats of their authors -> examples with the fields that a task names.
+
+A row that cannot be read spoils no other: it is kept as a problem with its file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmctl.core.data.text import file_lines, line_text, reject_surrogates, text_suffix
+from glmctl.core.tasks.schema import FieldConfig, ListedChoices, MarkedWord, TaskConfig
+from glmctl.errors import InputError
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+# Quotes and dashes as the released models saw them in training.
+TYPEWRITER = str.maketrans(
+    {"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2013": "-"}
+)
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One thing that is asked, and the right answer."""
+
+    place: str
+    """File and line."""
+    id: tuple[Any, ...]
+    group: tuple[Any, ...]
+    """Equal for examples of one question."""
+    fields: Mapping[str, str]
+    choices: tuple[str, ...]
+    """Candidates that the record lists."""
+    golds: tuple[str, ...]
+    """Right labels or, where answers are texts, right answers."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The examples of a file, and what is wrong with its other rows."""
+
+    examples: tuple[Example, ...]
+    problems: tuple[str, ...]
+
+
+def read_examples(file: Path, task: TaskConfig, limit: int | None) -> Rows:
+    """Read a file of a task.
+
+    Args:
+        file: JSON Lines, CSV or TSV.
+        task: says where the fields stand.
+        limit: so many questions; None: all.
+
+    Raises:
+        InputError: the file cannot be read, or not one of its rows.
+    """
+    examples: list[Example] = []
+    problems: list[str] = []
+    groups: set[tuple[Any, ...]] = set()
+    for number, record in records(file):
+        place = f"{file}:{number}"
+        try:
+            if isinstance(record, ValueError):
+                raise record
+            found = [*examples_of(record, task, place, number)]
+        except ValueError as problem:
+            problems.append(f"{place}: {problem}")
+            continue
+        for example in found:
+            if example.group not in groups and len(groups) == limit:
+                return Rows(tuple(examples), tuple(problems))
+            groups.add(example.group)
+            examples.append(example)
+    if not examples:
+        raise InputError(str(file), *problems[:5] or ["is empty; it should hold examples"])
+    return Rows(tuple(examples), tuple(problems))
+
+
+def records(file: Path) -> Iterator[tuple[int, Record | ValueError]]:
+    """The rows of a file by the number of their line; one that is broken as its error."""
+    lines = (line for some in file_lines(file) for line in some)
+    suffix = text_suffix(file)
+    if suffix in TABLES:
+        yield from table_rows(file, lines, TABLES[suffix])
+        return
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, json_record(line)
+
+
+def json_record(line: bytes) -> Record | ValueError:
+    try:
+        record = json.loads(line_text(line, is_json=False))
+    except RecursionError:
+        return ValueError("not JSON: nested too deeply; correct the line")
+    except json.JSONDecodeError as error:
+        return ValueError(f"not JSON: {error.msg} at column {error.colno}; correct the line")
+    except ValueError as error:
+        return error
+    if not isinstance(record, dict):
+        return ValueError(f"is no JSON object but {str(record)[:30]!r}; write one a line")
+    return record
+
+
+def table_rows(
+    file: Path, lines: Iterator[bytes], delimiter: str
+) -> Iterator[tuple[int, Record | ValueError]]:
+    """Rows of a table under the names of its first line."""
+    try:
+        text = io.StringIO(b"\n".join(lines).decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise InputError(str(file), f"not UTF-8 at byte {error.start}; convert it") from None
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader(text, delimiter=delimiter)
+    names = next(reader, [])
+    for row in reader:
+        if len(row) == len(names):
+            yield reader.line_num, dict(zip(names, row, strict=True))
+        elif row:
+            problem = f"has {len(row)} columns and the first line {len(names)}; quote the text"
+            yield reader.line_num, ValueError(problem)
+
+
+def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> Iterator[Example]:
+    """The examples of a record, one or those that it is unfolded to.
+
+    Raises:
+        ValueError: what is wrong with the record.
+    """
+    unfolded = [record]
+    for name, path in task.unfold.items():
+        unfolded = [{**row, name: item} for row in unfolded for item in listed(row, path)]
+    for row in unfolded:
+        identity = tuple(value_at(row, path) for path in task.id) or (number,)
+        choices = () if task.listed_choices is None else candidates(row, task.listed_choices)
+        if task.golds is None:
+            golds: Sequence[str] = (right_label(row, task),)
+        else:
+            golds = candidates(row, task.golds)
+        example = Example(
+            place,
+            identity,
+            identity[: task.group_by or len(identity)],
+            {name: field_text(row, where) for name, where in fields_of(task, row).items()},
+            tuple(choices),
+            tuple(golds),
+        )
+        yield plain(example) if task.plain_punctuation else example
+
+
+def fields_of(task: TaskConfig, row: Record) -> Mapping[str, str | FieldConfig]:
+    """Those of the task, or the columns of the row."""
+    return task.fields or {name: name for name, value in row.items() if is_text(value)}
+
+
+def plain(example: Example) -> Example:
+    """The example with the punctuation of a typewriter."""
+    return Example(
+        example.place,
+        example.id,
+        example.group,
+        {name: text.translate(TYPEWRITER) for name, text in example.fields.items()},
+        tuple(text.translate(TYPEWRITER) for text in example.choices),
+        tuple(text.translate(TYPEWRITER) for text in example.golds),
+    )
+
+
+def value_at(record: Any, path: str) -> Any:
+    """What stands at a path.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    value = record
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            keys = ", ".join(value) if isinstance(value, dict) else "none"
+            raise ValueError(f"has no {path!r}; keys there: {keys}; name the right one in the task")
+        value = value[key]
+    return value
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def text_at(record: Any, path: str) -> str:
+    value = value_at(record, path)
+    if not is_text(value):
+        raise ValueError(f"its {path!r} is no text but {json.dumps(value)[:30]}; quote it")
+    reject_surrogates(str(value))
+    return str(value)
+
+
+def listed(record: Any, path: str) -> list[Any]:
+    value = value_at(record, path)
+    if not isinstance(value, list):
+        raise ValueError(f"its {path!r} is no list but {json.dumps(value)[:30]}")
+    return value
+
+
+def right_label(row: Record, task: TaskConfig) -> str:
+    """The right label as the task writes it.
+
+    Raises:
+        ValueError: the task has no such label.
+    """
+    value = value_at(row, task.label)
+    label = str(value).lower() if isinstance(value, bool) else text_at(row, task.label)
+    names = task.label_names
+    if names and label not in names:
+        raise ValueError(f"label {label!r} is none of {', '.join(names)}; correct it or the task")
+    return label
+
+
+def field_text(row: Record, where: str | FieldConfig) -> str:
+    """The text of a field.
+
+    Raises:
+        ValueError: it is not there, or not what the task says.
+    """
+    if isinstance(where, str):
+        return text_at(row, where)
+    text = text_at(row, where.path)
+    if where.map and text not in where.map:
+        raise ValueError(f"its {where.path!r} is {text!r}, not one of {', '.join(where.map)}")
+    text = where.map.get(text, text)
+    for old, new in where.replace.items():
+        text = text.replace(old, new)
+    for mark in (where.before, where.after):
+        if mark is not None and mark not in text:
+            raise ValueError(f"its {where.path!r} does not hold {mark!r}")
+    if where.before is not None:
+        text = text.partition(where.before)[0].rstrip()
+    if where.after is not None:
+        text = text.partition(where.after)[2]
+    return text if where.mark is None else marked(text, row, where.mark)
+
+
+def marked(text: str, row: Record, mark: MarkedWord) -> str:
+    """The text with one of its words between stars.
+
+    The number of the word may be one off, and the word may go on, as "it," for "it"; the rest
+    then becomes a word of its own, as in the released code.
+
+    Raises:
+        ValueError: the word does not stand there.
+    """
+    words, word = text.split(), text_at(row, mark.word)
+    index = value_at(row, mark.index)
+    near = [place for place in (index, index - 1, index + 1) if 0 <= place < len(words)]
+    for place in near:
+        if words[place] == word:
+            return " ".join([*words[:place], f"*{word}*", *words[place + 1 :]])
+    for place in near[:1]:
+        if words[place].startswith(word):
+            rest = words[place].removeprefix(word)
+            return " ".join([*words[:place], f"*{word}*", rest, *words[place + 1 :]])
+    raise ValueError(f"word {index} of its text is not {word!r}; correct {mark.index!r}")
+
+
+def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
+    """Texts of a list, each once.
+
+    Raises:
+        ValueError: there is no such list, or its items are not as the task says.
+    """
+    if where.optional and where.path not in row:
+        return ()
+    items = listed(row, where.path)
+    if where.span_of is not None:
+        text = text_at(row, where.span_of)
+        spans = ((value_at(item, "start"), value_at(item, "end")) for item in items)
+        return tuple(sorted({text[start : end + 1] for start, end in spans}))
+    texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
+    return tuple(dict.fromkeys(texts))

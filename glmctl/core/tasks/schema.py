@@ -1,0 +1,219 @@
+"""The grammar of a task: where its fields stand, how it asks, and how answers are scored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
+
+from glmctl.recipe.schema import Section
+
+Kind = Literal["cloze", "choice"]
+Metric = Literal[
+    "accuracy", "f1", "f1_macro", "matthews", "exact_match", "exact_groups", "token_f1"
+]
+Status = Literal["works", "conformance", "unverified"]
+
+FIELD = re.compile(r"\{(\w+)(?::([a-z,]+))?\}")
+"""A field in a pattern, and what is done to it: {hypothesis:strip}."""
+BLANK = re.compile(r"(\[(?:s|g)?MASK\])")
+CHANGES = ("strip", "lowerfirst")
+"""Take the punctuation off the end; write the first letter small."""
+CHOICE = "choice"
+"""The field that holds the candidate in the patterns of a choice task."""
+
+
+class MarkedWord(Section):
+    """A word of the text, put between marks as *it*; a text of words between spaces."""
+
+    word: str
+    """Path of the word."""
+    index: str
+    """Path of its number in the text; one off is forgiven."""
+
+
+class FieldConfig(Section):
+    """Where the text of a field stands in a record, and what is made of it."""
+
+    path: str
+    """Keys from the record inward, as passage.text."""
+    replace: Mapping[str, str] = {}
+    """Parts of the text that are written otherwise."""
+    map: Mapping[str, str] = {}
+    """Values that are written otherwise as a whole; there may be no others."""
+    before: str | None = None
+    """Keep what stands before this, without the space at its end."""
+    after: str | None = None
+    """Keep what stands after this."""
+    mark: MarkedWord | None = None
+    """A word to be marked."""
+
+
+class ListedChoices(Section):
+    """Candidates that a record lists."""
+
+    path: str
+    """Of the list."""
+    key: str | None = None
+    """Where each item keeps its text; left out: an item is the text."""
+    span_of: str | None = None
+    """Items are start and end (inclusive) in the text at this path; those are sorted."""
+    optional: bool = False
+    """A record may lack the list."""
+
+
+class PatternConfig(Section):
+    """One way to ask: parts that are tokenized one by one, among them the blank.
+
+    A part that begins with ~ is shortened when the whole is too long; | parts the two sides of
+    which the longer one is shortened first.
+    """
+
+    parts: tuple[str, ...]
+    """Text with {fields} and one blank."""
+    verbalizer: Mapping[str, str] = {}
+    """The word of each label, where it is not that of the task."""
+    answer: str | None = None
+    """What a choice puts into the blank, where it is not that of the task."""
+
+
+def split_plain(pattern: Any) -> Any:
+    """A pattern in one string: its fields may be shortened, the words between them not."""
+    if not isinstance(pattern, str):
+        return pattern
+    fields = r"(\{\w+(?::[a-z,]+)?\})"
+    parts = [part for part in re.split(fields, pattern) if part]
+    return {"parts": [f"~{part}" if FIELD.fullmatch(part) else part for part in parts]}
+
+
+Pattern = Annotated[PatternConfig, BeforeValidator(split_plain)]
+
+
+class TaskConfig(Section):
+    """A task: its files, fields, patterns and metric."""
+
+    name: str
+    """What it is called."""
+    kind: Kind = "cloze"
+    """cloze: a word for each label; choice: candidates that each record brings."""
+    source: str = ""
+    """Where the data and the patterns come from."""
+    status: Status = "unverified"
+    """works: ran on the real data; conformance: on data of its format; unverified."""
+    files: Mapping[str, str] = {}
+    """File of each split: JSON Lines, CSV or TSV."""
+    fields: Mapping[str, str | FieldConfig] = {}
+    """Text for the patterns: the path of each field; left out: the columns as they are."""
+    unfold: Mapping[str, str] = {}
+    """Lists of which each item makes an example of its own, under the name given here."""
+    id: tuple[str, ...] = ()
+    """Paths that make up the identity of an example; left out: the number of its line."""
+    group_by: NonNegativeInt = 0
+    """Examples that agree in so many parts of the id make one question; 0: each is one."""
+    label: str = "label"
+    """Path of the right label, or of the number of the right choice."""
+    golds: ListedChoices | None = None
+    """All right answers, where the answer is a text."""
+    labels: tuple[str, ...] = ()
+    """In the order of their index; left out: as in the verbalizer, or the choices' numbers."""
+    verbalizer: Mapping[str, str] = {}
+    """The word of each label."""
+    choices: tuple[str, ...] = ()
+    """Candidates, made of fields."""
+    listed_choices: ListedChoices | None = None
+    """Candidates of a list in the record, after those of `choices`."""
+    answer: str = "{choice}"
+    """What a choice puts into the blank."""
+    first_is_claim: bool = False
+    """The first candidate is what the label is about: true when it wins, or, alone, when each of
+    its tokens is the best one."""
+    include_end: bool = True
+    """Choices are scored with the end of the blank; words of a verbalizer never are."""
+    length_penalty: NonNegativeFloat = 0.0
+    """A choice's score is divided by its number of tokens to this power."""
+    patterns: tuple[Pattern, ...] = Field(min_length=1)
+    """Ways to ask, by their number from 0."""
+    pattern: NonNegativeInt = 0
+    """The one to use."""
+    max_length: PositiveInt = 512
+    """Most tokens of text and answer; of a model with fewer positions, those."""
+    plain_punctuation: bool = False
+    """Write curly quotes and dashes as on a typewriter, as the released models learned them."""
+    metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)
+    """The first one is the score."""
+    num_averaged: PositiveInt = 2
+    """So many of the metrics count in the average of a suite, as its authors report them."""
+
+    @property
+    def reported(self) -> tuple[Metric, ...]:
+        return self.metrics[: self.num_averaged]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Labels in order; empty where each record has its own number of choices."""
+        if self.labels or self.kind == "cloze":
+            return self.labels or (*self.words(self.patterns[self.pattern]),)
+        return () if self.listed_choices else tuple(map(str, range(len(self.choices))))
+
+    def words(self, pattern: PatternConfig) -> Mapping[str, str]:
+        """The word of each label under a pattern."""
+        return pattern.verbalizer or self.verbalizer
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        problems = [*self._mistakes()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _mistakes(self) -> list[str]:
+        problems = []
+        if self.pattern >= len(self.patterns):
+            problems.append(f"pattern: {self.pattern}, but they are 0 to {len(self.patterns) - 1}")
+        if self.kind == "choice" and not (self.choices or self.listed_choices):
+            problems.append("choices: missing; a choice task needs them or listed_choices")
+        if self.first_is_claim and len(self.labels) != 2:
+            problems.append("labels: first_is_claim needs two, that of a false claim first")
+        if "f1" in self.metrics and len(self.label_names) != 2:
+            problems.append("metrics: f1 is of two labels; use f1_macro for more")
+        for number, pattern in enumerate(self.patterns):
+            problems += [f"patterns.{number}: {it}" for it in self._mistakes_of(pattern)]
+        return problems
+
+    def _mistakes_of(self, pattern: PatternConfig) -> list[str]:
+        problems = []
+        num_blanks = sum(len(BLANK.findall(part)) for part in pattern.parts)
+        if num_blanks != 1:
+            problems.append(f"holds {num_blanks} blanks; write [MASK] once, where the answer goes")
+        texts, known = list(pattern.parts), {*self.fields}
+        if self.kind == "choice":
+            texts += (*self.choices, pattern.answer or self.answer)
+            known.add(CHOICE)
+        for name, changes in (found for text in texts for found in FIELD.findall(text)):
+            if self.fields and name not in known:
+                problems.append(f"{{{name}}} is no field; there are {', '.join(sorted(known))}")
+            problems += [
+                f"{{{name}:{change}}} is not known; there are {', '.join(CHANGES)}"
+                for change in changes.split(",")
+                if change and change not in CHANGES
+            ]
+        if self.kind == "cloze":
+            words = self.words(pattern)
+            if len(words) < 2:
+                problems.append("needs a verbalizer with a word for each of two labels or more")
+            if self.labels and {*words} != {*self.labels}:
+                problems.append(
+                    f"verbalizer: words for {', '.join(words)}, labels are {', '.join(self.labels)}"
+                )
+            if len({*words.values()}) < len(words):
+                problems.append("verbalizer: two labels share a word; give each its own")
+        return problems

@@ -1,0 +1,86 @@
+"""Built-in suites and a user's own file of tasks."""
+
+import pytest
+
+from glmctl.core.tasks.find import builtin_suites, find_suite
+from glmctl.errors import UsageError
+
+
+def test_superglue_has_its_eight_tasks_and_both_diagnostics():
+    (suite,) = (it for it in builtin_suites() if it.name == "superglue")
+    assert {*suite.main} == {*"boolq cb copa multirc rte record wsc wic".split()}
+    assert {it.name for it in suite.tasks} == {*suite.main, "axb", "axg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "default", "metrics"),
+    [
+        ("boolq", 6, 4, ("accuracy",)),
+        ("cb", 5, 3, ("accuracy", "f1_macro")),
+        ("copa", 4, 0, ("accuracy",)),
+        ("multirc", 5, 0, ("f1", "exact_groups", "accuracy")),
+        ("rte", 5, 0, ("accuracy",)),
+        ("record", 1, 0, ("exact_match", "token_f1")),
+        ("wsc", 3, 2, ("accuracy",)),
+        ("wic", 3, 1, ("accuracy",)),
+    ],
+)
+def test_patterns_and_metrics_are_those_of_the_released_code(
+    builtin, name, patterns, default, metrics
+):
+    task = builtin(name)
+    assert (len(task.patterns), task.pattern, task.metrics) == (patterns, default, metrics)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("superglu", "superglu: no such task; did you mean 'superglue'?"),
+        ("nothing-like-it", "no such task; known: superglue, boolq"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
+    with pytest.raises(UsageError, match=message):
+        find_suite(name)
+
+
+OWN = """
+[task]
+patterns = ["{review} It was [MASK]."]
+verbalizer = { 1 = "good", 0 = "bad" }
+"""
+
+
+def test_a_file_of_ones_own_is_a_suite_of_its_name(tmp_path):
+    (tmp_path / "reviews.toml").write_text(OWN)
+    suite, names = find_suite(str(tmp_path / "reviews.toml"))
+    assert (names, suite.root) == (("reviews",), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[MASK]", "nice"), "reviews: patterns.0: holds 0 blanks; write \\[MASK\\] once"),
+        (("{review}", "{review:upper}"), "{review:upper} is not known; there are strip, lower"),
+        (('0 = "bad"', '0 = "good"'), "verbalizer: two labels share a word"),
+        ((', 0 = "bad"', ""), "needs a verbalizer with a word for each of two labels or more"),
+        (("patterns", "paterns"), "paterns: unknown key; did you mean 'patterns'"),
+        (("[task]", "[tasks]"), "has no table \\[task\\]"),
+        (("[task]", "[task"), "not TOML: .* correct the file there"),
+        (("[task]", '[task]\nmetrics = ["bleu"]'), "metrics.0: .* found 'bleu'"),
+        (("[task]", '[task]\nlabels = ["1", "2"]'), "words for 1, 0, labels are 1, 2"),
+        (("[task]", "[task]\npattern = 3"), "pattern: 3, but they are 0 to 0"),
+        (("[task]", '[task]\nkind = "choice"'), "choices: missing; a choice task needs them"),
+        (("[task]", "[task]\nfirst_is_claim = true"), "first_is_claim needs two"),
+        (("[task]", '[task]\nfields = { text = "t" }'), "{review} is no field; there are text"),
+        (
+            ("[task]\n", '[task]\nmetrics = ["f1"]\nlabels = ["0", "1", "2"]\n'),
+            "f1 is of two labels; use f1_macro for more",
+        ),
+    ],
+    ids=lambda value: value[1].strip().replace("\n", " ") if isinstance(value, tuple) else "",
+)
+def test_mistakes_in_a_file_are_named_with_a_remedy(tmp_path, change, message):
+    (tmp_path / "reviews.toml").write_text(OWN.replace(*change))
+    with pytest.raises(UsageError, match=message):
+        find_suite(str(tmp_path / "reviews.toml"))

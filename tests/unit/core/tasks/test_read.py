@@ -1,0 +1,147 @@
+"""Files of examples, and rows of them that are broken."""
+
+import json
+
+import pytest
+
+from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.schema import TaskConfig
+from glmctl.errors import InputError
+
+REVIEWS = TaskConfig(
+    name="reviews", patterns=["{text} It was [MASK]."], verbalizer={"1": "good", "0": "bad"}
+)
+GOOD = {"text": "Warm and fresh.", "label": 1}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def put(name: str, *lines: str | bytes):
+        raw = b"\n".join(it if isinstance(it, bytes) else it.encode() for it in lines)
+        (tmp_path / name).write_bytes(raw)
+        return tmp_path / name
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("rows.jsonl", [json.dumps(GOOD), "", '{"text": "Cold.", "label": "0"}']),
+        ("rows.csv", ["label,text", '1,"Warm and fresh."', '0,"Cold."']),
+        ("rows.tsv", ["text\tlabel", "Warm and fresh.\t1", "Cold.\t0"]),
+        ("bom.csv", [b"\xef\xbb\xbftext,label\r", b"Warm and fresh.,1\r", b"Cold.,0\r"]),
+    ],
+    ids=["jsonl", "csv", "tsv", "bom"],
+)
+def test_rows_become_examples(write, name, lines):
+    file = write(name, *lines)
+    rows = read_examples(file, REVIEWS, None)
+    assert [(it.fields["text"], it.golds) for it in rows.examples] == [
+        ("Warm and fresh.", ("1",)), ("Cold.", ("0",)),
+    ]  # fmt: skip
+    assert rows.examples[1].place == f"{file}:3"
+    assert rows.problems == ()
+
+
+def test_a_line_break_in_a_cell_is_text(write):
+    rows = read_examples(
+        write("rows.csv", "text,label", '"one', 'two",1', "three,0"), REVIEWS, None
+    )
+    assert [it.fields["text"] for it in rows.examples] == ["one\ntwo", "three"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"text": "a"', "not JSON: Expecting ',' delimiter at column 13; correct the line"),
+        ("[1]", "is no JSON object but '[1]'; write one a line"),
+        (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 10 of the line"),
+        ('{"text": "a"}', "has no 'label'; keys there: text; name the right one in the task"),
+        ('{"text": "a", "label": 7}', "label '7' is none of 1, 0; correct it or the task"),
+        ('{"text": "a", "label": null}', "its 'label' is no text but null; quote it"),
+        ('{"text": "\\ud800", "label": 1}', "half a surrogate pair at character 0 of the text"),
+        ("[" * 100_000, "not JSON: nested too deeply; correct the line"),
+    ],
+    ids=["json", "list", "utf-8", "no-label", "label", "null", "surrogate", "deep"],
+)
+def test_a_broken_line_is_named_and_spoils_no_other(write, line, problem):
+    file = write("rows.jsonl", json.dumps(GOOD), line, json.dumps(GOOD))
+    rows = read_examples(file, REVIEWS, None)
+    assert len(rows.examples) == 2
+    assert rows.problems == (f"{file}:2: {problem}",)
+
+
+def test_a_row_with_another_number_of_columns_is_named(write):
+    file = write("rows.csv", "text,label", "warm, fresh,1", "cold,0")
+    rows = read_examples(file, REVIEWS, None)
+    assert rows.problems == (
+        f"{file}:2: has 3 columns and the first line 2; quote the text",
+    )  # fmt: skip
+
+
+def test_an_empty_file_is_refused(write):
+    with pytest.raises(InputError, match="is empty; it should hold examples"):
+        read_examples(write("rows.jsonl", ""), REVIEWS, None)
+
+
+def test_a_file_without_a_good_row_is_refused_with_its_first_problems(write):
+    with pytest.raises(InputError, match=r"rows.jsonl:1: not JSON") as problem:
+        read_examples(write("rows.jsonl", *["{"] * 9), REVIEWS, None)
+    assert len(problem.value.problems) == 5
+
+
+def test_a_limit_counts_questions_and_not_their_answers(write, builtin):
+    def passage(number, *sizes):
+        questions = [
+            {
+                "idx": i,
+                "question": "Who?",
+                "answers": [{"idx": k, "text": "Ann", "label": 0} for k in range(size)],
+            }
+            for i, size in enumerate(sizes)
+        ]
+        return json.dumps({"idx": number, "passage": {"text": "Ann.", "questions": questions}})
+
+    file = write("val.jsonl", passage(0, 3, 2), passage(1, 4, 5))
+    ids = [it.id for it in read_examples(file, builtin("multirc"), 3).examples]
+    assert ids == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1)] + [
+        (1, 0, k) for k in range(4)
+    ]
+
+
+WSC = {
+    "text": "The cat saw Tom , so it ran.", "label": True, "idx": 5,
+    "target": {"span1_index": 0, "span1_text": "The cat", "span2_index": 3, "span2_text": "it"},
+}  # fmt: skip
+COPA = {
+    "premise": "a", "choice1": "b", "choice2": "c", "question": "cause", "label": 0, "idx": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "problem"),
+    [
+        ("wsc", WSC, "word 3 of its text is not 'it'; correct 'target.span2_index'"),
+        ("wsc", WSC | {"label": "maybe"}, "label 'maybe' is none of false, true"),
+        ("wsc", WSC | {"target": []}, "has no 'target.span2_text'; keys there: none"),
+        ("copa", COPA | {"question": "why"}, "its 'question' is 'why', not one of cause, effect"),
+        ("copa", COPA | {"label": 2}, "label '2' is none of 0, 1"),
+        ("record", {"idx": 0, "qas": {}}, "its 'qas' is no list but {}"),
+        (
+            "record",
+            {
+                "idx": 0,
+                "passage": {"text": "Ann", "entities": []},
+                "qas": [{"idx": 0, "query": "Who?", "answers": []}],
+            },
+            "its 'qa.query' does not hold '@placeholder'",
+        ),
+    ],
+    ids=["index", "label", "target", "question", "choice", "qas", "query"],
+)
+def test_rows_that_are_not_in_the_official_format_say_what_is_wrong(
+    write, builtin, name, record, problem
+):
+    with pytest.raises(InputError, match=problem.replace("{", r"\{")):
+        read_examples(write("val.jsonl", json.dumps(record)), builtin(name), None)
