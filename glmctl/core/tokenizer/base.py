@@ -54,8 +54,6 @@ class Vocabulary(Protocol):
         """Whether decoding gives back every text, to the byte."""
         ...
 
-    def encode(self, text: str) -> list[int]: ...
-
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]: ...
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
@@ -98,29 +96,22 @@ class Tokenizer:
             text: anything; of nothing but whitespace comes no token, but in layout ``glmctl``.
             special: False: "[MASK]" and its like in the text are ordinary characters.
         """
-        if self._is_dropped(text):
-            return []
-        if not special:
-            return self.vocabulary.encode(text)
-        ids: list[int] = []
-        for part, _, token_id in self._split(text):
-            ids += self.vocabulary.encode(part) if token_id is None else [token_id]
+        ids: list[int] = self.encode_batch([text], special=special)[0].tolist()
         return ids
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = True) -> list[IntArray]:
         """Ids of many texts; as :meth:`encode`, but fast."""
         if not special and self._is_ours:
             return self.vocabulary.encode_batch(texts)
-        is_plain = [
-            not (self._is_dropped(text) or (special and self._pattern.search(text)))
-            for text in texts
-        ]
-        plain = [text for text, plain in zip(texts, is_plain, strict=True) if plain]
+        split = [[*self._split(text, special=special)] for text in texts]
+        plain = [part for parts in split for part, _, token_id in parts if token_id is None]
         rows = iter(self.vocabulary.encode_batch(plain))
-        return [
-            next(rows) if plain else np.array(self.encode(text, special=special), np.int32)
-            for text, plain in zip(texts, is_plain, strict=True)
-        ]
+        found = []
+        for parts in split:
+            own = [next(rows) if token_id is None else [token_id] for _, _, token_id in parts]
+            row = own[0] if len(own) == 1 else np.concatenate(own or [[]])
+            found.append(np.asarray(row, np.int32))
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens are shown as their strings.
@@ -143,11 +134,8 @@ class Tokenizer:
 
         Tokens that share a character all cover the whole of it.
         """
-        if self._is_dropped(text):
-            return []
         pieces = []
-        parts = self._split(text) if special else [(text, 0, None)]
-        for part, start, token_id in parts:
+        for part, start, token_id in self._split(text, special=special):
             if token_id is not None:
                 pieces.append(Piece(token_id, part, start, start + len(part)))
                 continue
@@ -164,8 +152,13 @@ class Tokenizer:
         return self.vocabulary.token(token_id)
 
     def sentence_ends(self) -> BoolArray:
-        """Which tokens hold a mark that ends a sentence, [size]; computed once."""
-        return self._sentence_ends
+        """Which tokens hold a mark that ends a sentence, [size]."""
+        ends = np.zeros(self.size, np.bool_)  # [size]
+        for token_id in range(self.vocabulary.size):
+            if token_id not in self._texts:
+                text = self.vocabulary.decode([token_id])
+                ends[token_id] = SENTENCE_ENDS.search(text) is not None
+        return ends
 
     @cached_property
     def fingerprint(self) -> str:
@@ -194,20 +187,8 @@ class Tokenizer:
         longest_first = sorted(self.special.strings, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 
-    @cached_property
-    def _sentence_ends(self) -> BoolArray:
-        ends = np.zeros(self.size, np.bool_)  # [size]
-        for token_id in range(self.vocabulary.size):
-            if token_id not in self._texts:
-                text = self.vocabulary.decode([token_id])
-                ends[token_id] = SENTENCE_ENDS.search(text) is not None
-        return ends
-
     def _is_special(self, token_id: int) -> bool:
         return token_id in self._texts or token_id >= self.vocabulary.size
-
-    def _is_dropped(self, text: str) -> bool:
-        return not self._is_ours and (not text or text.isspace())
 
     def _check(self, token_id: int) -> None:
         if not 0 <= token_id < self.size:
@@ -215,10 +196,12 @@ class Tokenizer:
                 f"id {token_id}", f"not in the vocabulary, whose ids are 0 to {self.size - 1}"
             )
 
-    def _split(self, text: str) -> Iterator[tuple[str, int, int | None]]:
+    def _split(self, text: str, *, special: bool) -> Iterator[tuple[str, int, int | None]]:
         """Parts of a text: the part, its place, and its id when it is a special token."""
+        if not self._is_ours and (not text or text.isspace()):
+            return
         cursor = 0
-        for match in self._pattern.finditer(text):
+        for match in self._pattern.finditer(text) if special else ():
             part = text[cursor : match.start()]
             if match[0] in MASKS:
                 part = part.removesuffix(" ") if self._is_ours else part.rstrip()

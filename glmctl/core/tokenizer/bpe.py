@@ -1,4 +1,4 @@
-"""Byte-level BPE as GPT-2 and RoBERTa."""
+"""Byte-level BPE as GPT-2 and RoBERTa, and what it shares with WordPiece: the library."""
 
 from __future__ import annotations
 
@@ -17,20 +17,39 @@ PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 """Bytes that a vocabulary writes as the character of the same number."""
 
 
-class ByteBpeVocabulary:
+class LibraryVocabulary:
+    """A vocabulary that the library `tokenizers` reads."""
+
+    def __init__(self, files: tuple[Path, ...], names: Sequence[str], library: Library) -> None:
+        self.files = files
+        self.names = names
+        self.size = len(names)
+        self.library = library
+
+    def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
+        encodings = self.library.encode_batch_fast([*texts])
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def offsets(self, text: str) -> list[tuple[int, int, int]]:
+        encoding = self.library.encode(text)
+        places = zip(encoding.ids, encoding.offsets, strict=True)
+        return [(token_id, start, stop) for token_id, (start, stop) in places]
+
+    def token(self, token_id: int) -> str:
+        return self.names[token_id]
+
+
+class ByteBpeVocabulary(LibraryVocabulary):
     """A vocab.json with its merges.txt."""
 
     is_lossless = True
 
-    def __init__(self, files: tuple[Path, Path], ids: Mapping[str, int], merges: Path) -> None:
-        self.files: tuple[Path, ...] = files
-        self.size = len(ids)
-        self.names = sorted(ids, key=ids.__getitem__)
+    def __init__(self, file: Path, ids: Mapping[str, int], merges: Path) -> None:
         try:
             model = models.BPE(vocab=dict(ids), merges=read_merges(merges))
         except Exception as problem:  # the library raises the bare class
-            raise InputError(str(merges), f"does not belong to {files[0]} ({problem})") from problem
-        self.library = Library(model)
+            raise InputError(str(merges), f"does not belong to {file} ({problem})") from problem
+        super().__init__((file, merges), sorted(ids, key=ids.__getitem__), Library(model))
         self.library.pre_tokenizer = pre_tokenizers.ByteLevel(
             add_prefix_space=False, trim_offsets=False
         )
@@ -40,28 +59,11 @@ class ByteBpeVocabulary:
             for name in self.names
         ]
 
-    def encode(self, text: str) -> list[int]:
-        return self.library.encode(text).ids
-
-    def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
-        encodings = self.library.encode_batch_fast([*texts])
-        return [np.array(encoding.ids, np.int32) for encoding in encodings]
-
-    def offsets(self, text: str) -> list[tuple[int, int, int]]:
-        encoding = self.library.encode(text)
-        return [
-            (token_id, start, stop)
-            for token_id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
-        ]
-
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
 
     def join(self, parts: Sequence[str]) -> str:
         return "".join(parts)
-
-    def token(self, token_id: int) -> str:
-        return self.names[token_id]
 
 
 def byte_characters() -> dict[str, bytes]:

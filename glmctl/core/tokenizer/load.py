@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
 from glmctl.core.tokenizer.bpe import ByteBpeVocabulary, read_byte_bpe
@@ -62,7 +62,7 @@ def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Token
                 f"its {MERGES} is missing; put {file.name} and {MERGES} into one folder "
                 "(RoBERTa has the merges of GPT-2)",
             )
-        vocabulary = ByteBpeVocabulary((file, merges), ids, merges)
+        vocabulary = ByteBpeVocabulary(file, ids, merges)
     return Tokenizer(vocabulary, special, size, config)
 
 
@@ -82,11 +82,9 @@ def find_tokenizer(
         otherwise: the layout of a vocabulary that has no usual one; None: the user must say.
     """
     place = resolve(name, None)
-    section = place / "config.toml"
-    if kind is None and special is None and section.is_file():
-        values = tomllib.loads(section.read_text(encoding="utf-8"))
-        if "tokenizer" in values:
-            return load_tokenizer(TokenizerConfig.model_validate(values["tokenizer"]), place)
+    section = sections(place).get("tokenizer")
+    if section is not None and kind is None and special is None:
+        return load_tokenizer(TokenizerConfig.model_validate(section), place)
     kind = kind or kind_of(place)
     if special is None:
         special = usual_layout(vocabulary_file(place, kind), kind, otherwise)
@@ -95,13 +93,14 @@ def find_tokenizer(
 
 def rows_of(name: str) -> int | None:
     """Rows of the word embedding, when the name is that of a model folder that says so."""
-    section = resolve(name, None) / "config.toml"
-    if not section.is_file():
-        return None
-    rows: int | None = (
-        tomllib.loads(section.read_text(encoding="utf-8")).get("model", {}).get("vocab_rows")
-    )
+    rows: int | None = sections(resolve(name, None)).get("model", {}).get("vocab_rows")
     return rows
+
+
+def sections(place: Path) -> dict[str, Any]:
+    """What the config.toml of a model folder says; {} for another place."""
+    file = place / "config.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
@@ -121,25 +120,20 @@ def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
 
 def kind_of(place: Path) -> Kind:
     """The kind of vocabulary that a file or a folder holds."""
-    if place.is_dir():
-        kinds = [kind for kind, pattern in FILES.items() if [*place.glob(pattern)]]
-    else:
-        kinds = [kind for kind, pattern in FILES.items() if place.match(f"*{Path(pattern).suffix}")]
-    if len(kinds) == 1:
-        return kinds[0]
-    if not place.exists():
-        raise unknown(place)
-    found = "the vocabularies of several kinds" if kinds else "no vocabulary"
-    raise InputError(str(place), f"holds {found}; name one file, or add --kind")
+    kinds = [
+        kind
+        for kind, pattern in FILES.items()
+        if (any(place.glob(pattern)) if place.is_dir() else place.suffix == Path(pattern).suffix)
+    ]
+    if len(kinds) != 1:
+        found = "the vocabularies of several kinds" if kinds else "no vocabulary"
+        raise InputError(str(place), f"holds {found}; name one file, or add --kind")
+    return kinds[0]
 
 
 def vocabulary_file(place: Path, kind: Kind) -> Path:
     """The file of a vocabulary, given itself or its folder."""
-    if place.is_file():
-        return place
-    if not place.is_dir():
-        raise unknown(place)
-    found = sorted(place.glob(FILES[kind]))
+    found = sorted(place.glob(FILES[kind])) if place.is_dir() else [place]
     if len(found) != 1:
         raise InputError(
             str(place), f"holds {len(found)} files {FILES[kind]}; a {kind} vocabulary is one"
@@ -147,20 +141,23 @@ def vocabulary_file(place: Path, kind: Kind) -> Path:
     return found[0]
 
 
-def unknown(place: Path) -> InputError:
-    return InputError(
-        str(place),
-        f"no such tokenizer; name a file, a folder, hf:NAME, or the built-in {DEFAULT}",
-    )
-
-
 def resolve(name: str, folder: Path | None) -> Path:
-    """The place on this machine that a tokenizer's name means."""
+    """The place on this machine that a tokenizer's name means.
+
+    Raises:
+        InputError: there is nothing.
+    """
     if name == DEFAULT:
         return ASSETS / f"{DEFAULT}.model"
     if name.startswith("hf:"):
         return fetch(name)
-    return Path(folder or "", expand_path(name, "tokenizer.path")).expanduser()
+    place = Path(folder or "", expand_path(name, "tokenizer.path")).expanduser()
+    if not place.exists():
+        raise InputError(
+            str(place),
+            f"no such tokenizer; name a file, a folder, hf:NAME, or the built-in {DEFAULT}",
+        )
+    return place
 
 
 def is_offline() -> bool:

@@ -39,10 +39,6 @@ class SentencePieceVocabulary:
         self._byte_ids = {*filter(processor.is_byte, range(self.size))}
         self._has_prefix = processor.normalize("x").startswith(SPACE)
 
-    def encode(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.encode(text)
-        return ids
-
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         rows: list[IntArray] = self.processor.encode([*texts], return_type="numpy", num_threads=1)
         return rows
@@ -85,24 +81,17 @@ class LosslessVocabulary(SentencePieceVocabulary):
         self.tokens = [self._bytes_of(token_id) for token_id in range(self.size)]
         self._space_ids = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
 
-    def encode(self, text: str) -> list[int]:
-        if SPACE not in text:
-            return super().encode(text)
-        first, *others = text.split(SPACE)
-        ids = super().encode(first)
-        for part in others:
-            ids += self._space_ids + super().encode(part)
-        return ids
-
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         rows = super().encode_batch(texts)
-        for row, text in enumerate(texts):
+        for number, text in enumerate(texts):
             if SPACE in text:
-                rows[row] = np.array(self.encode(text), np.int32)
+                first, *others = super().encode_batch(text.split(SPACE))
+                spelled = [part for row in others for part in (self._space_ids, row)]
+                rows[number] = np.concatenate([first, *spelled], dtype=np.int32)
         return rows
 
     def offsets(self, text: str) -> list[tuple[int, int, int]]:
-        ids = self.encode(text)
+        ids = self.encode_batch([text])[0].tolist()
         firsts, lasts = character_spans(text, [len(self.tokens[token_id]) for token_id in ids])
         return [*zip(ids, firsts.tolist(), (lasts + 1).tolist(), strict=True)]
 
@@ -144,51 +133,20 @@ def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
         raise InputError(
             str(file), "not a SentencePiece model; name another file, or copy it again"
         ) from problem
-    if keeps_everything(proto, processor):
+    if keeps_everything(processor):
         return LosslessVocabulary(file, processor)
     return SentencePieceVocabulary(file, processor)
 
 
-def keeps_everything(proto: bytes, processor: sentencepiece.SentencePieceProcessor) -> bool:
-    """Whether the model normalises nothing and has a token for every byte."""
-    spec: dict[int, int | bytes] = {3: 1, 4: 1, 5: 1}  # proto defaults: prefix, strip, escape
-    for field, value in proto_fields(proto):
-        if field == 3 and isinstance(value, bytes):  # ModelProto.normalizer_spec
-            spec |= dict(proto_fields(value))
-    has_charsmap = bool(spec.get(2))
+def keeps_everything(processor: sentencepiece.SentencePieceProcessor) -> bool:
+    """Whether the model normalises nothing and has a token for every byte.
+
+    Tried with spaces and every character below U+10000, of which each normalisation changes some.
+    """
+    characters = "".join(chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
+    text = f"  {characters}  "
     num_bytes = sum(map(processor.is_byte, range(processor.piece_size())))
-    return not (has_charsmap or spec[3] or spec[4]) and bool(spec[5]) and num_bytes == 256
-
-
-def proto_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Top-level fields of a protobuf message: number, and integer or raw bytes."""
-    place = 0
-
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-
-    while place < len(data):
-        key = varint()
-        match key & 7:
-            case 0:
-                yield key >> 3, varint()
-                continue
-            case 2:
-                length = varint()
-            case 1:
-                length = 8
-            case _:
-                length = 4
-        yield key >> 3, data[place : place + length]
-        place += length
+    return num_bytes == 256 and processor.normalize(text) == text.replace(" ", SPACE)
 
 
 def train_sentencepiece(

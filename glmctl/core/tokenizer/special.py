@@ -90,25 +90,44 @@ def place_special_tokens(
             f"choose {' or '.join(LAYOUTS[config.kind])}",
         )
     if config.special == "glmctl":
-        assert unk is not None
-        strings, next_id = own_strings(size, unk)
+        order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
+        strings = {text: size + place for place, text in enumerate(order)}
     elif config.kind == "sentencepiece":
-        strings, next_id = chinese_strings(size, is_fixed=config.special == "glm-chinese")
+        strings = chinese_strings(size, is_fixed=config.special == "glm-chinese")
     else:
-        strings, next_id = english_strings(config, vocabulary, size)
+        strings = english_strings(config, vocabulary, size)
+    next_id = max(strings.values()) + 1
     if config.noise_token:
         strings[NOISE] = next_id
         next_id += 1
+    first = next_id
     for number in range(1, config.num_sentinels + 1):
         strings[f"[MASK{number}]"] = next_id
         strings[f"<|startofpiece{number}|>"] = next_id + 1
         next_id += 2
-    return from_strings(strings, config.num_sentinels, unk), next_id
+    end = strings["[PAD]"] if "[PAD]" in strings else strings[EOS]
+    special = SpecialTokens(
+        pad=end,
+        eos=end,
+        sep=strings["[SEP]"],
+        cls=strings["[CLS]"],
+        mask=strings["[MASK]"],
+        unk=strings["[UNK]"] if unk is None else unk,
+        sop=strings[SOP],
+        eop=strings[EOP],
+        smask=strings.get("[sMASK]"),
+        gmask=strings.get("[gMASK]"),
+        noise=strings.get(NOISE),
+        sentinel_masks=tuple(range(first, next_id, 2)),
+        sentinel_starts=tuple(range(first + 1, next_id, 2)),
+        strings=strings,
+    )
+    return special, next_id
 
 
 def english_strings(
     config: TokenizerConfig, vocabulary: Mapping[str, int], size: int
-) -> tuple[dict[str, int], int]:
+) -> dict[str, int]:
     """Reuse what the vocabulary spells, then append in the order of the released models."""
     is_wordpiece = config.kind == "wordpiece"
     found = {
@@ -131,42 +150,13 @@ def english_strings(
     for text in ("[SEP]", "[CLS]", "[MASK]", "[UNK]"):
         token = found[text]
         strings[text] = places[text] if token is None else token
-    return strings | places, size + len(appended)
+    return strings | places
 
 
-def chinese_strings(size: int, *, is_fixed: bool) -> tuple[dict[str, int], int]:
+def chinese_strings(size: int, *, is_fixed: bool) -> dict[str, int]:
     """Append everything; one id stays unused, and unfixed, [gMASK] falls on <|endofpiece|>."""
     order = (EOS, "[SEP]", "[CLS]", "[MASK]", "[UNK]", None, SOP, EOP)
     strings = {text: size + place for place, text in enumerate(order) if text is not None}
     task_masks = ("[sMASK]", "[gMASK]") if is_fixed else ("[gMASK]", "[sMASK]")
     first = size + len(order) if is_fixed else strings[EOP]
-    strings |= {text: first + place for place, text in enumerate(task_masks)}
-    return strings, first + len(task_masks)
-
-
-def own_strings(size: int, unk: int) -> tuple[dict[str, int], int]:
-    """Append everything; the unknown token stays SentencePiece's and has no text form."""
-    order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
-    return {text: size + place for place, text in enumerate(order)}, size + len(order)
-
-
-def from_strings(strings: Mapping[str, int], num_sentinels: int, unk: int | None) -> SpecialTokens:
-    """Name the ids of the special tokens."""
-    end = strings["[PAD]"] if "[PAD]" in strings else strings[EOS]
-    numbers = range(1, num_sentinels + 1)
-    return SpecialTokens(
-        pad=end,
-        eos=end,
-        sep=strings["[SEP]"],
-        cls=strings["[CLS]"],
-        mask=strings["[MASK]"],
-        unk=strings["[UNK]"] if unk is None else unk,
-        sop=strings[SOP],
-        eop=strings[EOP],
-        smask=strings.get("[sMASK]"),
-        gmask=strings.get("[gMASK]"),
-        noise=strings.get(NOISE),
-        sentinel_masks=tuple(strings[f"[MASK{number}]"] for number in numbers),
-        sentinel_starts=tuple(strings[f"<|startofpiece{number}|>"] for number in numbers),
-        strings=strings,
-    )
+    return strings | {text: first + place for place, text in enumerate(task_masks)}
