@@ -12,6 +12,7 @@ from glmctl.errors import UsageError
 
 Record = dict[str, Any]
 LINES_ON_PAGE = 50
+MODES = ("--explain", "--html", "--stats", "--undo")
 
 
 def corrupt(
@@ -52,13 +53,17 @@ def corrupt(
     as_json: options.Json = False,
 ) -> None:
     """Hide spans of each line of text: Part A with its blanks, Part B with what stood there."""
-    draws = {
+    given = {
+        "--explain": explain,
+        "--html": html is not None,
+        "--stats": stats,
+        "--undo": undo,
         "--objective": objective is not None,
         "--seed": seed is not None,
         "--whole-words": whole_words,
     }
-    modes = {"--explain": explain, "--html": html is not None, "--stats": stats, "--undo": undo}
-    drawing, mode = ([name for name in group if group[name]] for group in (draws, modes))
+    names = [name for name in given if given[name]]
+    mode, drawing = ([n for n in names if n in MODES], [n for n in names if n not in MODES])
     problems = {
         "--set changes a recipe; add --recipe RECIPE": overrides and recipe_path is None,
         f"--undo draws nothing; leave out {' and '.join(drawing)}": undo and drawing,
@@ -67,8 +72,7 @@ def corrupt(
     }
     if any(problems.values()):
         raise UsageError("glmctl corrupt", *[text for text in problems if problems[text]])
-    from glmctl.core.objective.explanation import Explanation, explain_tokens
-    from glmctl.core.objective.readable import Reader
+    from glmctl.core.objective.readable import Explanation, Reader
     from glmctl.recipe.load import load_recipe
     from glmctl.stages import corrupt as stage
 
@@ -84,20 +88,23 @@ def corrupt(
         records = stage.corrupt_source(source, setting, jsonl=jsonl)
         if stats:
             counted = stage.count_source(source, setting, complain, jsonl=jsonl)
-            examples.show_statistics(counted, as_json=as_json)
+            if as_json:
+                render.show(counted, as_json=True)
+            else:
+                examples.show_statistics(counted)
             has_errors = counted.num_failed_lines > 0
         elif html is not None:
             drawn: list[Explanation] = []
+            limit = examples.MOST_TOKENS
             first = islice(chain.from_iterable(records), LINES_ON_PAGE)  # the rest is not read
             has_errors = answer(
-                [[*first]],
-                lambda record: drawn.append(explain_tokens(record, reader, examples.MOST_TOKENS)),
+                [[*first]], lambda record: drawn.append(reader.explain(record, limit))
             )
             examples.write_page(html, drawn)
         elif explain:
             limit = examples.tokens_on_screen()
             has_errors = answer(
-                records, lambda record: examples.draw(explain_tokens(record, reader, limit))
+                records, lambda record: examples.draw(reader.explain(record, limit))
             )
         else:
             # A line that fails has as many lines of output as one that does not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -14,8 +14,7 @@ from rich.text import Text
 from glmctl.cli import render
 
 if TYPE_CHECKING:
-    from glmctl.core.objective.explanation import Explanation, TokenView
-    from glmctl.core.objective.readable import Part
+    from glmctl.core.objective.readable import Explanation, Part, TokenView
     from glmctl.core.objective.statistics import SpanStatistics
 
 PAGE = Path(__file__).parents[1] / "assets" / "explanation.html"
@@ -23,7 +22,10 @@ MOST_TOKENS = 64
 """Of an example on a page or in a pipe; a terminal may hold fewer."""
 FEWEST_TOKENS = 12
 HEADINGS = ("#", "reads", "predicts", "place", "in span")
-WIDTHS = (5, 14, 14, 5, 7)
+ROOM = 58
+"""Cells before the grid, at most."""
+WIDEST = 14
+"""Cells of a label; longer ones are cut."""
 SEEN, UNSEEN = "\u25a0", "\u00b7"
 ELLIPSIS = "\u2026"
 NUM_LENGTHS = 20
@@ -45,8 +47,7 @@ def tokens_on_screen() -> int:
     """How many tokens of an example can be seen beside their table."""
     if not render.out.is_terminal:
         return MOST_TOKENS
-    room = render.out.width - sum(WIDTHS) - 2 * len(WIDTHS) - 1
-    return min(max(room, FEWEST_TOKENS), MOST_TOKENS)
+    return min(max(render.out.width - ROOM, FEWEST_TOKENS), MOST_TOKENS)
 
 
 def draw(example: Explanation) -> None:
@@ -54,37 +55,33 @@ def draw(example: Explanation) -> None:
     tokens = example.tokens
     render.out.print(Text(title(example), style="bold"))
     say_parts(example.part_a, example.part_b)
-    names = ["A", *("B" if opens_part_b(tokens, n) else " " for n in range(1, len(tokens)))]
-    draw_row(HEADINGS, "dim", tokens, [(name, "dim") for name in names])
+    starts = ["A", *("B" if opens_part_b(tokens, n) else " " for n in range(1, len(tokens)))]
+    rows: list[list[str]] = []
     for number, token in enumerate(tokens):
         if token.num_skipped:
-            render.out.print(Text(f"{ELLIPSIS:>5}  {token.num_skipped:,} more", style="dim"))
+            rows.append(["", f"{ELLIPSIS} {token.num_skipped:,} more", "", "", "", ""])
         elif opens_part_b(tokens, number):
-            render.out.print()
-        grid = [
-            (SEEN, "magenta" if key.is_part_b else "cyan") if is_seen else (UNSEEN, "dim")
-            for key, is_seen in zip(tokens, token.sees, strict=True)
-        ]
-        draw_row(values_of(token), "bold cyan" if token.is_blank else "", tokens, grid)
+            rows.append([""] * 6)
+        signs = [SEEN if is_seen else UNSEEN for is_seen in token.sees]
+        rows.append([*map(cut, values_of(token)), grid(tokens, signs)])
+    render.table([*HEADINGS, grid(tokens, starts)], rows)
     render.out.print()
 
 
-def draw_row(
-    values: Sequence[str], style: str, tokens: Sequence[TokenView], grid: Sequence[tuple[str, str]]
-) -> None:
-    """Print values, and a sign a token; a space where some are left out and before Part B."""
-    row = Text(cells(values), style)
-    for number, (token, cell) in enumerate(zip(tokens, grid, strict=True)):
-        row.append(" " * (token.num_skipped > 0 or opens_part_b(tokens, number)))
-        row.append(*cell)
-    row.rstrip()
-    render.out.print(row)
+def grid(tokens: Sequence[TokenView], signs: Sequence[str]) -> str:
+    """A sign a token; a space where some are left out and before Part B."""
+    gaps = (token.num_skipped > 0 or opens_part_b(tokens, n) for n, token in enumerate(tokens))
+    return "".join(" " * gap + sign for gap, sign in zip(gaps, signs, strict=True))
 
 
-def values_of(token: TokenView) -> tuple[str, ...]:
+def values_of(token: TokenView) -> list[str]:
     """What stands under the headings."""
-    places = str(token.place), str(token.place_in_span)
-    return (str(token.index), token.reads, token.predicts or "", *places)
+    places = (str(token.place), str(token.place_in_span))
+    return [str(token.index), token.reads, token.predicts, *places]
+
+
+def cut(label: str) -> str:
+    return label if cell_len(label) <= WIDEST else set_cell_size(label, WIDEST - 1) + ELLIPSIS
 
 
 def title(example: Explanation) -> str:
@@ -101,17 +98,6 @@ def opens_part_b(tokens: Sequence[TokenView], number: int) -> bool:
     return tokens[number].is_part_b and not tokens[number - 1].is_part_b
 
 
-def cells(values: Iterable[str]) -> str:
-    """A row of the table, each value in its width; words to the left, numbers to the right."""
-    row = []
-    for value, heading, width in zip(values, HEADINGS, WIDTHS, strict=True):
-        if cell_len(value) > width:
-            value = set_cell_size(value, width - 1) + ELLIPSIS
-        padding = " " * (width - cell_len(value))
-        row.append(value + padding if heading in ("reads", "predicts") else padding + value)
-    return "  ".join([*row, ""])
-
-
 def write_page(file: Path, examples: Sequence[Explanation]) -> None:
     """Write a page that explains examples."""
     page = PAGE.read_text(encoding="utf-8")
@@ -123,29 +109,24 @@ def write_page(file: Path, examples: Sequence[Explanation]) -> None:
 def draw_html(example: Explanation) -> str:
     """One example of the page; all that comes from the text is escaped."""
     tokens = example.tokens
-    head = [f"<th>{name}</th>" for name in HEADINGS] + [
-        f'<th class="{html_class(token)}"><span>{escape(token.reads)}</span></th>'
-        for token in tokens
-    ]
-    rows = [
-        f'<tr class="{html_class(token)}">'
-        + "".join(f"<td>{escape(value)}</td>" for value in values_of(token))
-        + "".join(
-            f'<td class="{"on" if is_seen else "off"} {html_class(key)}"></td>'
-            for key, is_seen in zip(tokens, token.sees, strict=True)
+    kinds = [html_class(token) for token in tokens]
+    head = "".join(f"<th>{name}</th>" for name in HEADINGS) + "".join(
+        f'<th class="{kind}"><span>{escape(token.reads)}</span></th>'
+        for token, kind in zip(tokens, kinds, strict=True)
+    )
+    rows = []
+    for token, own_kind in zip(tokens, kinds, strict=True):
+        values = "".join(f"<td>{escape(value)}</td>" for value in values_of(token))
+        seen = "".join(
+            f'<td class="{"on" if is_seen else "off"} {kind}"></td>'
+            for kind, is_seen in zip(kinds, token.sees, strict=True)
         )
-        + "</tr>"
-        for token in tokens
-    ]
-    return "\n".join(
-        [
-            f"<section><h2>{escape(title(example))}</h2>",
-            f'<p class="part"><b>Part A</b> {html_part(example.part_a)}</p>',
-            f'<p class="part"><b>Part B</b> {html_part(example.part_b)}</p>',
-            f'<div class="wide"><table><tr>{"".join(head)}</tr>',
-            *rows,
-            "</table></div></section>",
-        ]
+        rows.append(f'<tr class="{own_kind}">{values}{seen}</tr>\n')
+    return (
+        f"<section><h2>{escape(title(example))}</h2>\n"
+        f'<p class="part"><b>Part A</b> {html_part(example.part_a)}</p>\n'
+        f'<p class="part"><b>Part B</b> {html_part(example.part_b)}</p>\n'
+        f'<div class="wide"><table><tr>{head}</tr>\n{"".join(rows)}</table></div></section>'
     )
 
 
@@ -161,11 +142,8 @@ def html_class(token: TokenView) -> str:
     return part + " blank" * token.is_blank + " gap" * bool(token.num_skipped)
 
 
-def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:
-    """Print one object, or for each objective its figures and the histogram of its spans."""
-    if as_json:
-        render.show(found, as_json=True)
-        return
+def show_statistics(found: SpanStatistics) -> None:
+    """Print for each objective its figures and the histogram of its spans, and the test."""
     for name, statistics in found.objectives.items():
         render.out.print(Text(f"{name} objective", style="bold"))
         values = asdict(statistics)
@@ -177,18 +155,17 @@ def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:
             columns = [found.span_length_unit, "spans", "%", *(["law %"] if law else []), ""]
             render.table(columns, histogram(lengths, law))
         render.out.print()
-    values = asdict(found) | asdict(found.test) if found.test else asdict(found)
-    left_out = ("objectives", "test", "span_length_unit")
-    rest = {name: value for name, value in values.items() if name not in left_out}
-    for line in render.value_lines(rest):
+    counts = {"num_lines": found.num_lines, "num_failed_lines": found.num_failed_lines}
+    test = asdict(found.test) if found.test else {}
+    for line in render.value_lines({**counts, "law": found.law, **test}):
         render.out.print(line)
 
 
 def histogram(counts: Mapping[int, int], law: Sequence[float] | None) -> Iterator[list[str]]:
     """A row for each span length, or range of them: spans, their share, that of the law, a bar."""
-    total, longest = sum(counts.values()), max(counts, default=0)
+    total, longest = sum(counts.values()), max(counts)
     ranges = [(length, length) for length in range(1, min(longest, NUM_LENGTHS) + 1)]
-    while ranges and ranges[-1][1] < longest:
+    while ranges[-1][1] < longest:
         last = ranges[-1][1]
         ranges.append((last + 1, 2 * last))
     sums = [sum(counts.get(k, 0) for k in range(first, last + 1)) for first, last in ranges]

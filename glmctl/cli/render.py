@@ -98,7 +98,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under headings; columns of numbers are set to the right, and nothing is cut."""
     lines = [[*columns], *([*row] for row in rows)]
     widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
-    is_number = [all(map(is_figure, cells[1:])) for cells in zip(*lines, strict=True)]
+    is_number = [all(map(is_figure, filter(None, c[1:]))) for c in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
         padded = [
             " " * (width - cell_len(cell)) + cell

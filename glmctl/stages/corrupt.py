@@ -39,14 +39,14 @@ from glmctl.recipe.schema import ObjectiveConfig, Recipe, TrainConfig
 Objective = Literal["token", "sentence", "document", "mix", "mlm"]
 Record: TypeAlias = dict[str, Any]
 
-SHARES: Mapping[Objective, tuple[float, float, float]] = {
-    "token": (1.0, 0.0, 0.0),
-    "sentence": (0.0, 1.0, 0.0),
-    "document": (0.0, 0.0, 1.0),
-    "mix": (0.5, 0.3, 0.2),
-    "mlm": (1.0, 0.0, 0.0),
+WEIGHTS = ("token_weight", "sentence_weight", "document_weight", "single_span_weight")
+SHARES: Mapping[Objective, tuple[float, float, float, float]] = {
+    "token": (1.0, 0.0, 0.0, 0.0),
+    "sentence": (0.0, 1.0, 0.0, 0.0),
+    "document": (0.0, 0.0, 1.0, 0.0),
+    "mix": (0.5, 0.3, 0.2, 0.0),
+    "mlm": (1.0, 0.0, 0.0, 0.0),
 }
-"""Of short spans, sentences and long spans."""
 NO_LIMIT = np.iinfo(np.int32).max
 """Without a recipe no model limits the length; the options that look at it are off."""
 BATCH_SIZE = 64
@@ -96,16 +96,9 @@ def make_setting(
     """
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):
-        token, sentence, document = SHARES[objective]
-        config = config.model_copy(
-            update={
-                "kind": "mlm" if objective == "mlm" else "blank_infilling",
-                "token_weight": token,
-                "sentence_weight": sentence,
-                "document_weight": document,
-                "single_span_weight": 0.0,
-            }
-        )
+        kind = "mlm" if objective == "mlm" else "blank_infilling"
+        weights = dict(zip(WEIGHTS, SHARES[objective], strict=True))
+        config = config.model_copy(update={"kind": kind, **weights})
     if whole_words:
         config = config.model_copy(update={"whole_words": True})
         if problem := words_are_drawn_by_sample(config):
@@ -209,15 +202,11 @@ def corrupt_batches(
     for start in range(0, len(samples), size):
         numbers = [*samples][start : start + size]
         labels = [lines[number].labels for number in numbers]
-        keys = sample_keys(
-            np.array([its.get("seed", setting.seed) for its in labels]),
-            0,
-            np.array(
-                [0 if "seed" in its else n - 1 for n, its in zip(numbers, labels, strict=True)]
-            ),
-        )
+        places = [0 if "seed" in its else n - 1 for n, its in zip(numbers, labels, strict=True)]
+        seeds = [its.get("seed", setting.seed) for its in labels]
         tokens = np.concatenate([samples[number] for number in numbers])
         lengths = np.array([len(samples[number]) for number in numbers])
+        keys = sample_keys(np.array(seeds), 0, np.array(places))
         examples = setting.corruption(tokens, lengths, keys)
         if len(examples.lengths) == len(numbers):
             yield numbers, tokens, lengths, examples
@@ -338,7 +327,7 @@ def read_line(line: bytes, *, is_json: bool) -> Line:
         text = line_text(line, is_json=is_json)
     except ValueError as error:
         return Line(error=f"is {error}")
-    if not is_json or (b'"id"' not in line and b'"seed"' not in line):
+    if not is_json or not line.strip():
         return Line(text)
     values = json.loads(line)
     labels = {key: values[key] for key in ("id", "seed") if values.get(key) is not None}

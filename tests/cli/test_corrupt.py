@@ -315,7 +315,7 @@ def test_a_damaged_file_is_named(verb, content, glmctl: Run, tmp_path: Path):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["gone.txt"], 3, "gone.txt: no such text; name a file, a folder or one of glmctl-demo"),
+        (["gone.txt"], 3, "gone.txt: no such text; name a file, a folder"),
         (["--tokenizer", "nope"], 3, "nope: no such tokenizer; name a file, a folder, hf:NAME"),
         (["--recipe", "glm-bas"], 2, "did you mean glm-base"),
         (["--set", "train.seed=1"], 2, "--set changes a recipe; add --recipe RECIPE"),

@@ -1,15 +1,22 @@
-"""What a reader sees of an example: text with numbered blanks, and what stood in them.
+"""What a reader sees of an example: text with numbered blanks and what stood in them, or, token by
+token, positions and attention.
 
-Where a blank cuts a character in two, its bytes are shown one by one, as <0xF0>.
+Where a blank cuts a character in two, its bytes are shown one by one, as <0xF0>. A long example is
+explained around its blanks: the tokens nearest to one, and to both ends of what stood in it.
+Shapes: K tokens that are shown.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
+from glmctl.core.objective.draws import BoolArray, IntArray
 from glmctl.core.objective.words import spell
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.sentencepiece import SPACE
@@ -19,6 +26,8 @@ Part: TypeAlias = list[tuple[str, bool]]
 
 UNDECODED = "\ufffd"
 ESCAPED_BYTE = re.compile(r"[\udc80-\udcff]")
+TOKENS_PER_BLANK = 10
+"""Of a long example so many blanks are shown that each can have these tokens around it."""
 
 
 class Blank(NamedTuple):
@@ -26,6 +35,33 @@ class Blank(NamedTuple):
 
     name: str
     place: int
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One token that is fed, as it is shown."""
+
+    index: int  # in the whole example
+    num_skipped: int  # tokens before it that are not shown
+    reads: str
+    predicts: str  # empty: it carries no loss
+    place: int
+    place_in_span: int
+    is_part_b: bool
+    is_blank: bool
+    sees: tuple[bool, ...]  # of each token that is shown, [K]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An example to be drawn."""
+
+    line: int
+    objective: str
+    num_tokens: int
+    part_a: Part
+    part_b: Part
+    tokens: tuple[TokenView, ...]
 
 
 class Reader:
@@ -37,11 +73,6 @@ class Reader:
     @cached_property
     def spellings(self) -> list[bytes]:
         return spell(self.tokenizer)
-
-    @cached_property
-    def short_names(self) -> dict[int, str]:
-        special = self.tokenizer.special
-        return {special.sop: "sop", special.eop: "eop", special.eos: "eos"}
 
     def describe(self, record: Mapping[str, Any]) -> tuple[Part, Part]:
         """Part A with numbered blanks, and Part B: what stood in which blank, in its order.
@@ -90,12 +121,43 @@ class Reader:
 
     def token(self, token_id: int) -> str:
         """One token as a label: spaces as SentencePiece writes them, nothing that is not seen."""
-        if token_id in self.short_names:
-            return self.short_names[token_id]
-        text = show_bytes(self.spellings[token_id]).replace(" ", SPACE)
+        special = self.tokenizer.special
+        names = {special.sop: "sop", special.eop: "eop", special.eos: "eos"}
+        text = names.get(token_id) or show_bytes(self.spellings[token_id]).replace(" ", SPACE)
         return "".join(
             character if character.isprintable() else character.encode("unicode_escape").decode()
             for character in text
+        )
+
+    def explain(self, record: Mapping[str, Any], limit: int) -> Explanation:
+        """Name the tokens of an example and show who sees whom.
+
+        Args:
+            record: the example.
+            limit: the most tokens, and gaps between them, that are shown.
+        """
+        blanks = self.blanks(record)
+        names = {place: name for name, place in blanks.values()}
+        shown = choose_tokens(record, blanks, limit)
+        sees = attention_mask(record["part_a_length"], np.array(shown)).tolist()
+        ids, targets, has_loss = record["input_ids"], record["target_ids"], record["loss_mask"]
+        places, places_in_span = record["position_ids"]
+        tokens = [
+            TokenView(
+                index=index,
+                num_skipped=index - before - 1,
+                reads=names.get(index) or self.token(ids[index]),
+                predicts=self.token(targets[index]) if has_loss[index] else "",
+                place=places[index],
+                place_in_span=places_in_span[index],
+                is_part_b=index >= record["part_a_length"],
+                is_blank=index in names,
+                sees=tuple(row),
+            )
+            for before, index, row in zip([-1, *shown[:-1]], shown, sees, strict=True)
+        ]
+        return Explanation(
+            record["line"], record["objective"], len(ids), *self.describe(record), tuple(tokens)
         )
 
 
@@ -109,3 +171,41 @@ def spaced(part: Part) -> Part:
     """The same with a space between any two that hold something."""
     shown = [(text, is_blank) for text, is_blank in part if text]
     return [item for pair in shown for item in ((" ", False), pair)][1:]
+
+
+def attention_mask(part_a_length: int, places: IntArray) -> BoolArray:
+    """Part A sees all of Part A; Part B sees Part A and its own past.
+
+    The model itself builds no such square: Part A and Part B are two calls.
+
+    Args:
+        part_a_length: tokens of Part A.
+        places: of some tokens in their example, [K].
+
+    Returns:
+        True where the token of a row may see that of a column, [K, K].
+    """
+    mask: BoolArray = (places < part_a_length) | (places <= places[:, None])
+    return mask
+
+
+def choose_tokens(record: Mapping[str, Any], blanks: Mapping[int, Blank], limit: int) -> list[int]:
+    """The tokens to show, ascending: all of a short example."""
+    length, part_a_length = len(record["input_ids"]), record["part_a_length"]
+    if length <= limit:
+        return [*range(length)]
+    anchors = [0, part_a_length - 1]
+    start_of_span = part_a_length
+    for start, stop in record["spans"][: max(1, limit // TOKENS_PER_BLANK)]:
+        anchors.append(blanks[start].place)
+        if part_a_length < length:
+            anchors += [start_of_span, min(start_of_span + stop - start, length - 1)]
+            start_of_span += stop - start + 1
+    distance = np.abs(np.arange(length)[:, None] - np.array(anchors)).min(axis=1)
+    order = np.argsort(distance, kind="stable")
+    for count in range(limit, 0, -1):
+        shown = np.sort(order[:count])
+        if count + (np.diff(shown, prepend=-1) > 1).sum() <= limit:
+            break
+    found: list[int] = shown.tolist()
+    return found

@@ -38,17 +38,14 @@ class ObjectiveStatistics:
     """The examples of one objective."""
 
     num_lines: int
-    num_source_tokens: int
-    """[CLS] and the end token included, as for mask_ratio."""
+    num_source_tokens: int  # [CLS] and the end token included, as for mask_ratio
     masked_share: float
     num_spans: int
     mean_span_length: float
     part_a: Spread
     part_b: Spread
-    span_lengths: dict[int, int]
-    """Number of spans by their length."""
-    law_share: list[float] | None
-    """Of the lengths 1, 2, ...; None for sentences and long spans."""
+    span_lengths: dict[int, int]  # number of spans by their length
+    law_share: list[float] | None  # of the lengths 1, 2, ...; None: they have no law
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,7 @@ class ChiSquare:
     num_spans: int
     chi_square: float
     degrees_of_freedom: int
-    p_value: float
-    """Chance of lengths at least as far from the law as these."""
+    p_value: float  # chance of lengths at least as far from the law as these
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,7 @@ class SpanStatistics:
     num_failed_lines: int
     span_length_unit: str
     objectives: dict[str, ObjectiveStatistics]
-    law: str
-    """What is tested, or why nothing is."""
+    law: str  # what is tested, or why nothing is
     test: ChiSquare | None
 
 
@@ -86,26 +81,21 @@ class Tally:
     part_b: Counter[int] = field(default_factory=Counter)
 
     def result(self, law_share: list[float] | None) -> ObjectiveStatistics:
-        num_spans = self.span_lengths.total()
         return ObjectiveStatistics(
             num_lines=self.part_a.total(),
             num_source_tokens=self.source_tokens,
             masked_share=self.hidden_tokens / self.source_tokens,
-            num_spans=num_spans,
-            mean_span_length=sum_of(self.span_lengths) / max(num_spans, 1),
-            part_a=spread(self.part_a),
-            part_b=spread(self.part_b),
+            num_spans=self.span_lengths.total(),
+            mean_span_length=mean(self.span_lengths),
+            part_a=Spread(min(self.part_a), mean(self.part_a), max(self.part_a)),
+            part_b=Spread(min(self.part_b), mean(self.part_b), max(self.part_b)),
             span_lengths=dict(sorted(self.span_lengths.items())),
             law_share=law_share,
         )
 
 
-def sum_of(lengths: Counter[int]) -> int:
-    return sum(length * count for length, count in lengths.items())
-
-
-def spread(lengths: Counter[int]) -> Spread:
-    return Spread(min(lengths), sum_of(lengths) / lengths.total(), max(lengths))
+def mean(lengths: Counter[int]) -> float:
+    return sum(length * count for length, count in lengths.items()) / max(lengths.total(), 1)
 
 
 class SpanCounter:
@@ -161,10 +151,8 @@ class SpanCounter:
         test = chi_square(self.tested, shares)
         if config.token_weight + config.single_span_weight == 0:
             law = "not tested: a sentence or a long span is as long as its text makes it"
-        elif not self.tested:
-            law = "not tested: every line is too short to hold all that may be drawn uncut"
         elif test is None:
-            law = "not tested: too few spans, or one length for all"
+            law = "not tested: too few short spans in lines with room for all that may be drawn"
         num_good = sum(tally.part_a.total() for tally in self.tallies.values())
         return SpanStatistics(
             num_lines=num_good + self.num_failed,

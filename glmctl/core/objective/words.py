@@ -3,7 +3,7 @@
 WordPiece marks the pieces that continue a word. Elsewhere a word is a run of letters, digits and
 their marks with the space before it, whatever its pieces are. Scripts that put no space between
 words need no segmenter: there, and for every other sign, a word is one piece, or the pieces of one
-character. What draws as one emoji is one word.
+character.
 Shapes: n samples, L source tokens.
 """
 
@@ -37,8 +37,7 @@ class Kind(IntEnum):
     SIGN = 0  # a word of its own
     LETTER = 1  # continues letters and marks
     MARK = 2  # continues anything
-    JOINER = 3  # a mark that anything continues
-    BLANK = 4  # begins a word that anything but another one continues
+    BLANK = 3  # begins a word that anything but another one continues
 
 
 UNSPACED = (  # letters of scripts without spaces: Thai to Tibetan, Burmese, Khmer, kana, Han
@@ -54,14 +53,7 @@ UNSPACED = (  # letters of scripts without spaces: Thai to Tibetan, Burmese, Khm
     (0x1B000, 0x1B16F),
     (0x20000, LAST_LETTER),
 )
-SPECIAL = (
-    (0x20, 0x20, Kind.BLANK),
-    (0x200D, 0x200D, Kind.JOINER),  # of emoji
-    (0xDC80, 0xDCFF, Kind.MARK),  # Python's stand-in for a byte that is no character
-    (0x1F1E6, 0x1F1FF, Kind.LETTER),  # two make a flag
-    (0x1F3FB, 0x1F3FF, Kind.MARK),  # skin tones
-    (0xE0020, 0xE01EF, Kind.MARK),  # the rest of a flag, variants of characters
-)
+ESCAPED_BYTES = slice(0xDC80, 0xDD00)  # Python's stand-ins for bytes that are no character
 
 
 @cache
@@ -74,8 +66,7 @@ def kinds() -> UInt8Array:
     for first, last in UNSPACED:
         block = found[first : last + 1]
         block[block == Kind.LETTER] = Kind.SIGN
-    for first, last, kind in SPECIAL:
-        found[first : last + 1] = kind
+    found[ord(" ")], found[ESCAPED_BYTES] = Kind.BLANK, Kind.MARK
     return found
 
 
@@ -83,9 +74,8 @@ def continues(kind: UInt8Array, before: UInt8Array) -> BoolArray:
     """Whether a character belongs to the word of the one before it."""
     joined: BoolArray = (
         (kind == Kind.MARK)
-        | (kind == Kind.JOINER)
         | ((kind == Kind.LETTER) & (before >= Kind.LETTER))
-        | ((kind != Kind.BLANK) & (before >= Kind.JOINER))
+        | ((kind != Kind.BLANK) & (before == Kind.BLANK))
     )
     return joined
 

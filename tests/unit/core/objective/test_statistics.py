@@ -71,7 +71,9 @@ def test_lines_that_may_cut_a_span_are_not_tested():
     found = count(12)
     assert found.objectives["token"].num_spans == 600
     assert found.test is None
-    assert found.law == "not tested: every line is too short to hold all that may be drawn uncut"
+    assert (
+        found.law == "not tested: too few short spans in lines with room for all that may be drawn"
+    )
 
 
 @pytest.mark.parametrize("weights", [{"sentence_weight": 1.0}, {"document_weight": 1.0}])

@@ -12,18 +12,15 @@ from glmctl.core.tokenizer.load import find_tokenizer
 from glmctl.recipe.schema import ObjectiveConfig
 
 SMILE = "\U0001f600"
-FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
-FLAG = "\U0001f1e8\U0001f1f3"
-THUMB = "\U0001f44d\U0001f3fd"
 TEXT = (
     f"unbelievable xylophones, na\u00efve (1,234) e\u0301te\u0301 \u7528Python\u5199\u9762\u5305 "
-    f"hello{SMILE}{FAMILY} {FLAG} {THUMB}! \ud55c\uad6d\uc5b4\ub294 \U00020bb7\u91ce\u5bb6\n"
+    f"hello{SMILE}{SMILE} {SMILE}! \ud55c\uad6d\uc5b4\ub294 \U00020bb7\u91ce\u5bb6\n"
     "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35"
 )
 WORDS = [
     *("unbelievable", " xylophones", ",", " na\u00efve", " (", "1", ",", "234", ")"),
     *(" e\u0301te\u0301", " \u7528", "Python", "\u5199", "\u9762", "\u5305", " hello"),
-    *(SMILE, FAMILY, f" {FLAG}", f" {THUMB}", "!", " \ud55c\uad6d\uc5b4\ub294"),
+    *(SMILE, SMILE, f" {SMILE}", "!", " \ud55c\uad6d\uc5b4\ub294"),
     *(" \U00020bb7", "\u91ce", "\u5bb6", "\n"),
     *("\u0e2a", "\u0e27\u0e31", "\u0e2a", "\u0e14\u0e35"),
 ]

@@ -1,7 +1,6 @@
 import numpy as np
 
-from glmctl.core.objective.explanation import attention_mask, explain_tokens
-from glmctl.core.objective.readable import Reader, show_bytes
+from glmctl.core.objective.readable import Reader, attention_mask, show_bytes
 from glmctl.core.tokenizer.load import find_tokenizer
 
 TOKENIZER = find_tokenizer()
@@ -41,7 +40,7 @@ def record(length: int, spans: list[tuple[int, int]]) -> dict[str, object]:
 
 def view(length: int, spans: list[tuple[int, int]], limit: int) -> list[tuple[object, ...]]:
     example = record(length, spans)
-    tokens = explain_tokens(example, READER, limit).tokens
+    tokens = READER.explain(example, limit).tokens
     num_a = sum(not token.is_part_b for token in tokens)
     assert [sum(t.sees) for t in tokens] == [num_a] * num_a + [*range(num_a + 1, len(tokens) + 1)]
     return [(t.index, t.num_skipped, t.reads, t.predicts, t.place, t.place_in_span) for t in tokens]
@@ -57,11 +56,11 @@ def test_part_a_sees_itself_and_part_b_sees_part_a_and_its_own_past():
 def test_a_short_example_is_shown_whole():
     word = READER.token(300)
     assert view(6, [(4, 5), (1, 3)], 20) == [
-        (0, 0, "[CLS]", None, 0, 0),
-        (1, 0, "[MASK 1]", None, 1, 0),
-        (2, 0, word, None, 2, 0),
-        (3, 0, "[MASK 2]", None, 3, 0),
-        (4, 0, word, None, 4, 0),
+        (0, 0, "[CLS]", "", 0, 0),
+        (1, 0, "[MASK 1]", "", 1, 0),
+        (2, 0, word, "", 2, 0),
+        (3, 0, "[MASK 2]", "", 3, 0),
+        (4, 0, word, "", 4, 0),
         (5, 0, "sop", word, 3, 1),
         (6, 0, word, "eop", 3, 2),
         (7, 0, "sop", word, 1, 1),
