@@ -62,6 +62,7 @@ class Glm:
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
     layout: LayoutConfig | None = None  # how its own code reads ids and positions
     heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
+    abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
 
     def logits(
         self,
@@ -275,6 +276,7 @@ class Glm:
             quantize=self.quantize,
             layout=self.layout,
             license=self.license,
+            abilities=self.abilities,
         )
 
     def text_tokenizer(self) -> Tokenizer:
@@ -414,6 +416,7 @@ def load(
         found.quantize,
         found.layout,
         found.heads,
+        found.abilities,
     )
 
 

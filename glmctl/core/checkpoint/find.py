@@ -53,6 +53,7 @@ class Found:
     layout: LayoutConfig | None = None  # how its own code reads ids and positions
     heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
+    abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
@@ -121,6 +122,7 @@ def read_folder(folder: Path) -> Found:
         content.manifest.get("license"),
         content.quantize,
         layout=content.layout,
+        abilities=tuple(content.manifest.get("abilities", ())),
     )
 
 

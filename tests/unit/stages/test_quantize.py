@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ def quantized(model: Path, out: Path, bits: int = 8, **more: object) -> Quantize
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_linears_become_integers_and_everything_else_stays(bits: int, tiny_model: Path, tmp_path):
-    quantized(tiny_model, tmp_path / "few", bits)
-    before, after = read_model_folder(tiny_model), read_model_folder(tmp_path / "few")
+    source = replace(load(tiny_model), abilities=("token",)).save(tmp_path / "source")
+    quantized(source, tmp_path / "few", bits)
+    before, after = read_model_folder(source), read_model_folder(tmp_path / "few")
     assert after.quantize.model_dump() == {"method": "absmax", "bits": bits}
     linears = [name for name in before.tensors if f"{name}_scale" in after.tensors]
     assert len(linears) == 2 * 4
@@ -33,7 +35,8 @@ def test_linears_become_integers_and_everything_else_stays(bits: int, tiny_model
             assert torch.equal(after.tensors[name], weight)
     assert after.manifest["license"] == "none"
     assert after.manifest["tokenizer"] == before.manifest["tokenizer"]
-    assert after.manifest["provenance"]["source"] == str(tiny_model)
+    assert after.manifest["provenance"] == {"source": str(source)}
+    assert after.manifest["abilities"] == ["token"]
 
 
 def test_the_figures_after_are_those_of_the_model_that_is_written(tiny_model: Path, tmp_path: Path):
