@@ -1,6 +1,5 @@
 """The command `glmctl doctor`."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from typer import Exit
@@ -12,14 +11,11 @@ def doctor(as_json: options.Json = False) -> None:
     """Say what this machine can do and what it lacks; exit 1 when there is a problem."""
     from glmctl.stages import doctor as stage
 
-    diagnosis = stage.run(Path.cwd())
+    checks = stage.run(Path.cwd())
     if as_json:
-        render.emit("Diagnosis", asdict(diagnosis))
+        render.emit("Diagnosis", {"checks": [*map(vars, checks)]})
     else:
-        rows = [
-            (check.status, check.name, "; ".join(filter(None, (check.found, check.remedy))))
-            for check in diagnosis.checks
-        ]
+        rows = [(c.status, c.name, "; ".join(filter(None, (c.found, c.remedy)))) for c in checks]
         render.table(("state", "check", "found"), rows)
-    if diagnosis.num_problems:
+    if any(check.status == "problem" for check in checks):
         raise Exit(1)

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from glmctl.errors import InputError
 from glmctl.stages import doctor
-from glmctl.stages.doctor import Check, Diagnosis
+from glmctl.stages.doctor import Check
 
 GIB = 2**30
 
@@ -24,15 +25,15 @@ def test_a_version_within_the_declared_range_is_ok():
     checks = doctor.check_packages(
         ["numpy", "torch<2.14,>=2.11"], found_versions(numpy="2.4.6", torch="2.13.0+cpu")
     )
-    assert [*checks] == [Check("numpy", "ok", "2.4.6"), Check("torch", "ok", "2.13.0+cpu")]
+    assert [*checks] == [Check("ok", "numpy", "2.4.6"), Check("ok", "torch", "2.13.0+cpu")]
 
 
 @pytest.mark.parametrize("version", ["2.10.1", "2.14.0"])
 def test_a_version_that_was_not_tested_is_a_problem_with_the_command_that_helps(version: str):
     [check] = doctor.check_packages(["torch<2.14,>=2.11"], found_versions(torch=version))
     assert check == Check(
-        "torch",
         "problem",
+        "torch",
         f"{version} is not among the tested versions, <2.14,>=2.11",
         "pip install 'torch<2.14,>=2.11'",
     )
@@ -41,19 +42,9 @@ def test_a_version_that_was_not_tested_is_a_problem_with_the_command_that_helps(
 def test_a_missing_package_is_a_problem_and_a_missing_extra_a_note():
     needed = ["xxhash", 'tensorboard; extra == "track"', 'ruff; extra == "dev"']
     assert [*doctor.check_packages(needed, found_versions())] == [
-        Check("xxhash", "problem", "not installed", "pip install 'xxhash'"),
-        Check("tensorboard", "note", "not installed", "pip install 'glmctl[track]'"),
+        Check("problem", "xxhash", "not installed", "pip install 'xxhash'"),
+        Check("note", "tensorboard", "not installed", "pip install 'glmctl[track]'"),
     ]
-
-
-def test_more_threads_than_usable_cores_are_a_problem():
-    assert doctor.describe_threads(2, 2).status == "ok"
-    assert doctor.describe_threads(8, 2) == Check(
-        "threads",
-        "problem",
-        "8, torch, on 2 usable cores",
-        "export OMP_NUM_THREADS=2, or they wait for each other",
-    )
 
 
 def test_a_recent_gpu_has_bf16_and_flash_attention():
@@ -85,10 +76,11 @@ def test_no_gpu_is_a_problem_only_where_a_driver_says_that_there_is_one(
     assert words in check.found
 
 
-def test_less_than_a_gibibyte_is_a_problem():
-    assert doctor.describe_space("memory", GIB, 4 * GIB, "end").status == "ok"
-    low = doctor.describe_space("memory", GIB - 1, 4 * GIB, "end other programs")
-    assert (low.status, low.remedy) == ("problem", "end other programs")
+def test_a_disk_with_too_little_space_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert doctor.check_disk("working folder", tmp_path).status == "ok"
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 2**80)
+    low = doctor.check_disk("working folder", tmp_path)
+    assert (low.status, low.remedy) == ("problem", f"free some of the disk that holds {tmp_path}")
 
 
 def test_a_folder_that_is_yet_to_be_made_is_measured_where_it_will_lie(tmp_path: Path):
@@ -135,30 +127,29 @@ def test_a_switch_that_is_off_forbids_nothing(value: str, monkeypatch: pytest.Mo
     assert doctor.check_network().status == "ok"
 
 
-def test_the_hub_cache_is_where_hf_home_says(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HF_HOME", "/data/hub")
-    assert doctor.hub_cache() == Path("/data/hub")
+def test_the_default_model_is_opened_and_used():
+    assert doctor.check_model() == Check("ok", "model", "glmctl-default opens and fills a blank")
 
 
-def test_the_default_model_and_its_tokenizer_are_proved():
-    model, tokenizer = doctor.check_model()
-    assert (model.status, tokenizer.status) == ("ok", "ok")
-    assert model.found.startswith("glmctl-default, 3,625,920 parameters, digest ")
-    assert tokenizer.found.startswith("glmctl-default, 7,040 tokens, digest ")
+def test_a_default_model_that_is_gone_is_a_problem(monkeypatch: pytest.MonkeyPatch):
+    def gone(name: str):
+        raise InputError(name, "there is no such model")
+
+    monkeypatch.setattr("glmctl.core.open.load", gone)
+    check = doctor.check_model()
+    assert (check.status, check.remedy) == ("problem", "install glmctl again")
+    assert check.found == "glmctl-default cannot be used: glmctl-default: there is no such model"
 
 
-def test_completion_is_looked_for_where_it_is_installed(tmp_path: Path):
-    check = doctor.check_completion("zsh", tmp_path)
-    assert (check.status, check.found) == ("note", "not installed for zsh")
-    assert "glmctl --install-completion" in (check.remedy or "")
-    (tmp_path / ".zfunc").mkdir()
-    (tmp_path / ".zfunc" / "_glmctl").touch()
-    assert doctor.check_completion("zsh", tmp_path) == Check(
-        "completion", "ok", "installed for zsh"
-    )
-    assert doctor.check_completion("", tmp_path).found == "there is none for an unnamed shell"
-
-
-def test_problems_are_counted_and_notes_are_not():
-    checks = (Check("a", "ok", ""), Check("b", "note", ""), Check("c", "problem", "", "d"))
-    assert Diagnosis(checks).num_problems == 1
+def test_all_checks_are_made_in_the_order_in_which_they_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(doctor, "LEAST_BYTES", 2**80)
+    checks = doctor.run(tmp_path)
+    names = [check.name for check in checks]
+    assert names[:2] == ["glmctl", "Python"]
+    assert names[-5:] == ["working folder", "hub cache", "filesystem", "network", "model"]
+    assert {"torch", "CPU"} <= {*names}
+    remedies = {check.name: check.remedy for check in checks}
+    assert remedies["hub cache"] == f"free some of the disk that holds {tmp_path / 'hub'}"
