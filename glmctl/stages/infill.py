@@ -8,12 +8,11 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from glmctl.core.data.text import reject_surrogates, stream_lines
+from glmctl.core.data.text import json_text, line_text, stream_lines
 from glmctl.core.decode.explain import Explanation, explain
 from glmctl.core.decode.infill import Infilling, Prompt, insert, open_rows
 from glmctl.core.decode.script import ScriptWatch
@@ -44,8 +43,7 @@ class LineResult:
     """What became of one line: filled, or the reason why not; or a token on the way there."""
 
     line: int
-    id: Any = None
-    """What its record calls it."""
+    id: Any = None  # what its record calls it
     filled: Infilling | None = None
     error: str | None = None
     variants: tuple[tuple[float, str], ...] = ()
@@ -53,8 +51,7 @@ class LineResult:
     for; best first."""
     explanation: Explanation | None = None
     warning: str | None = None
-    token: StreamedToken | None = None
-    """Set while the line is still being filled, and nothing else is."""
+    token: StreamedToken | None = None  # while the line is being filled, and then nothing else
 
 
 class Filler:
@@ -94,15 +91,14 @@ class Filler:
 
     def stream(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
         """Fill lines one after another and give each token as it is chosen."""
+        model, tokenizer = self.glm.module, self.tokenizer
         for number, line in lines.items():
             line_id, prompt = self.read(line)
             fills: list[Fill] = []
             if isinstance(prompt, Prompt):
                 (row,) = open_rows([prompt], self.config, [number])
                 fills = row.fills
-                for token in stream_fills(
-                    self.glm.module, prompt, row, self.tokenizer, self.config
-                ):
+                for token in stream_fills(model, prompt, row, tokenizer, self.config):
                     yield LineResult(number, token=token)
             yield self.result(number, line_id, prompt, fills)
 
@@ -175,55 +171,41 @@ def refuse_idle_options(
     Raises:
         UsageError: settings that would do nothing together, or an empty choice.
     """
-    if choices is not None:
-        if not all(choices):
-            raise UsageError(
-                "--choices", f"one of {[*choices]} is empty; write words between the commas"
-            )
-        if config.temperature > 0:
-            raise UsageError(
-                "--choices", "takes the best of them and draws nothing; leave out --temperature"
-            )
-        idle = {
-            "--num-beams": config.num_beams > 1,
-            "--no-repeat-ngram": config.no_repeat_ngram,
-            "--min-new-tokens": config.min_new_tokens,
-            "--stream": streams,
-            "--explain": explains,
-        }
-        if names := [name for name, is_set in idle.items() if is_set]:
-            raise UsageError("--choices", f"scores each one whole; leave out {', '.join(names)}")
-    if streams and explains:
-        raise UsageError("--stream", "prints tokens and nothing else; leave out --explain")
-    if streams and config.num_beams > 1:
-        raise UsageError(
-            "--stream",
-            f"which of {config.num_beams} beams is the best is known only when all are done; "
-            "leave out --stream or --num-beams",
-        )
+    given = {
+        "--explain": explains,
+        "--num-beams": config.num_beams > 1,
+        "--stream": streams,
+        "--temperature": config.temperature > 0,
+        "--no-repeat-ngram": config.no_repeat_ngram > 0,
+        "--min-new-tokens": config.min_new_tokens > 0,
+    }
+    names = [name for name, is_given in given.items() if is_given]
+    if choices is not None and not all(choices):
+        problem = f"one of {[*choices]} is empty; write words between the commas"
+        raise UsageError("--choices", problem)
+    if choices is not None and names:
+        raise UsageError("--choices", f"scores each one whole; leave out {', '.join(names)}")
+    if streams and (idle := [name for name in names if name in ("--explain", "--num-beams")]):
+        problem = f"prints each token as it is chosen; leave out {', '.join(idle)}"
+        raise UsageError("--stream", problem)
 
 
 def read_line(line: bytes) -> Line:
     """The text of a line: that of a JSON object with the key `text`, else the line itself."""
     try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        return Line(error=f"is not UTF-8 at byte {error.start}; convert it, for example with iconv")
-    if not text.startswith("{"):
-        return Line(text=text)
+        text = line_text(line, is_json=False)
+    except ValueError as problem:
+        return Line(error=f"is {problem}")
     try:
-        record = json.loads(text)
+        record = json.loads(text) if text.startswith("{") else {}
     except (ValueError, RecursionError):
-        return Line(text=text)
+        record = {}
     if "text" not in record:
         return Line(text=text)
-    if not isinstance(record["text"], str):
-        return Line(record.get("id"), error='has a "text" that is no string; quote it')
     try:
-        reject_surrogates(record["text"])
+        return Line(record.get("id"), json_text(text, "text"))
     except ValueError as problem:
-        return Line(record.get("id"), error=f"has {problem}; write the whole pair")
-    return Line(record.get("id"), record["text"])
+        return Line(record.get("id"), error=f"is {problem}")
 
 
 def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[int, bytes]]:
@@ -238,7 +220,7 @@ def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[in
     number, size = 0, batch_size * NUM_SORTED
     for lines in sources:
         for start in range(0, len(lines), size):
-            window = [line.removesuffix(b"\r") for line in lines[start : start + size]]
+            window = lines[start : start + size]
             yield dict(enumerate(window, number + 1))
             number += len(window)
 
@@ -279,10 +261,7 @@ def describe(issue: Mapping[str, Any]) -> str:
     """One line for one pydantic issue."""
     key = ".".join(("decode", *map(str, issue["loc"])))
     if issue["type"] == "extra_forbidden":
-        known = [*DecodeConfig.model_fields]
-        close = get_close_matches(key.removeprefix("decode."), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
+        return f"{key}: unknown key; known keys: {', '.join(DecodeConfig.model_fields)}"
     if issue["type"] == "value_error":
         return f"{key}.{issue['ctx']['error']}"
     return f"{key}: {issue['msg'].removeprefix('Input ')}; found {issue['input']!r}"

@@ -75,7 +75,7 @@ def test_a_bad_line_keeps_its_place_and_spoils_no_other(bad_file: Path, tiny_mod
     complaints = done.stderr.decode().splitlines()
     assert "line 2: holds no blank; write [MASK]" in complaints[0]
     assert "line 3: holds no blank" in complaints[1]
-    assert "line 4: is not UTF-8 at byte 1" in complaints[2]
+    assert "line 4: is not UTF-8: byte 0xff at byte 1" in complaints[2]
     assert re.search(r"line 5: is \d+,\d+ tokens long and the model has 64 pos", complaints[3])
     assert len(complaints) == 4
 
@@ -95,12 +95,12 @@ def test_a_bad_line_is_an_error_record_in_json(bad_file: Path, tiny_model: Path)
     [
         (("--set", "decode.wide=2"), 2, "decode.wide: unknown key; known keys: num_beams"),
         (("--top-k", "4"), 2, "top_k: 4 narrows a draw, and temperature 0 draws nothing"),
-        (("--choices", "a", "--temperature", "1"), 2, "--choices: takes the best of them and"),
+        (("--choices", "a", "--temperature", "1"), 2, "each one whole; leave out --temperature"),
         (("--choices", "a,"), 2, "--choices: one of ['a', ''] is empty; write words"),
         (("--choices", "a", "--num-beams", "2"), 2, "scores each one whole; leave out --num-beams"),
         (("--choices", "a", "--stream"), 2, "scores each one whole; leave out --stream"),
-        (("--stream", "--num-beams", "3"), 2, "--stream: which of 3 beams is the best is known"),
-        (("--stream", "--explain"), 2, "--stream: prints tokens and nothing else; leave out --ex"),
+        (("--stream", "--num-beams", "3"), 2, "as it is chosen; leave out --num-beams"),
+        (("--stream", "--explain"), 2, "--stream: prints each token as it is chosen; leave out"),
         (("--model", "nowhere"), 3, "nowhere: no such file or folder, and no built-in model"),
     ],
 )
