@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from glmctl.errors import InputError
 
@@ -42,6 +43,29 @@ def read_pickle(file: Path) -> Any:
             f"not a checkpoint that can be read as data only ({_reason(error)}); "
             "nothing in it was executed; use a file from a source you trust, saved by torch.save",
         ) from error
+
+
+def tensors_in(file: Path, content: Any) -> dict[str, Tensor]:
+    """What the file holds, or a part of it, as tensors by name.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(content, dict) or not content:
+        raise InputError(str(file), "holds no tensors by name; use a file of model weights")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_whole(tensor):
+            raise InputError(
+                str(file), f"{name!r} is no plain tensor with a name; use a file of model weights"
+            )
+    return content
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether every element stands in the file; a few bytes may claim to be any shape."""
+    if tensor.layout != torch.strided or not tensor.is_cpu:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def _is_plain_zip(file: Path) -> bool:

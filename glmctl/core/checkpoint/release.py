@@ -110,6 +110,8 @@ class _Reader:
         self.learned = learned
         self.makers: dict[str, Callable[[], Tensor]] = {}
         self.used: set[str] = set()
+        if config.tie_embeddings and "output_embedding" in dialect.outer:
+            self.used.add(dialect.outer["output_embedding"] + ".weight")  # a copy
         self.misfits: dict[tuple[str, str], list[str]] = {}
 
     def take(self, ours: str, shape: Shape) -> None:
@@ -156,14 +158,13 @@ class _Reader:
         if stored is None:
             self.note(name, "is missing")
             return False
-        found, where = stored.tensor, stored.file.name
+        found = stored.tensor
         if tuple(found.shape) != shape:
-            asked = f"{CONFIG_FILE} asks for {shape}"
-            self.note(name, f"in {where} is {tuple(found.shape)}, and {asked}")
+            self.note(name, f"is {tuple(found.shape)}, and {CONFIG_FILE} asks for {shape}")
             return False
         if found.dtype != dtype if dtype is not None else not found.is_floating_point():
             kind = "a floating type" if dtype is None else dtype
-            self.note(name, f"in {where} is {found.dtype}, and {kind} is expected")
+            self.note(name, f"is {found.dtype}, and {kind} is expected")
             return False
         return True
 
@@ -173,14 +174,15 @@ class _Reader:
 
     def refuse_misfits(self, folder: Path) -> None:
         for name in self.learned.keys() - self.used:
-            where = self.learned[name].file.name
-            self.note(name, f"in {where} is unknown to {self.dialect.name}")
+            self.note(name, f"is unknown to {self.dialect.name}")
         if not self.misfits:
             return
         lines = []
         for (_, problem), names in sorted(self.misfits.items()):
-            others = f" (and {len(names) - 1} more layers)" if len(names) > 1 else ""
-            lines.append(f"tensor {names[0]}{others} {problem}")
+            first = min(names)
+            place = f" in {self.learned[first].file.name}" if first in self.learned else ""
+            others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            lines.append(f"tensor {first}{place}{others} {problem}")
         raise InputError(str(folder), *lines)
 
 

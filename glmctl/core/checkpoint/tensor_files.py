@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from glmctl.core.checkpoint.durable import read_json
-from glmctl.core.checkpoint.pickles import read_pickle
+from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.errors import InputError
 
 # In the order of preference, where a folder holds several: (single file, shards).
@@ -75,21 +75,7 @@ def open_file(file: Path) -> Mapping[str, Tensor]:
                 return {name: content.get_tensor(name) for name in content.keys()}
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
-    content = read_pickle(file)
-    if not isinstance(content, dict) or not content:
-        raise InputError(str(file), "holds no tensors by name; use a file of model weights")
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _is_whole(tensor):
-            raise InputError(
-                str(file), f"{name!r} is no plain tensor with a name; use a file of model weights"
-            )
-    return content
-
-
-def _is_whole(tensor: Tensor) -> bool:
-    """Whether every element stands in the file; a few bytes may claim to be any shape."""
-    size = tensor.numel() * tensor.element_size()
-    return tensor.is_cpu and tensor.untyped_storage().nbytes() >= size
+    return tensors_in(file, read_pickle(file))
 
 
 def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glmctl.core.checkpoint.pickles import read_pickle
+from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.errors import InputError
 
 TRACKERS = ("latest_checkpointed_iteration.txt", "latest")
@@ -102,8 +102,7 @@ def _read_module(file: Path) -> Mapping[str, Tensor]:
     content = read_pickle(file)
     if not isinstance(content, dict) or not isinstance(content.get("module"), dict):
         raise InputError(str(file), "holds no 'module' part, so it is no GLM checkpoint")
-    module: Mapping[str, Tensor] = content["module"]
-    return module
+    return tensors_in(file, content["module"])
 
 
 def _merge(name: str, parts: list[Tensor]) -> Tensor:
