@@ -149,6 +149,16 @@ def test_other_bytes_than_the_hub_promised_are_refused_and_not_kept(linked, said
     assert said("pull", "org/glm")[0] == 0
 
 
+def test_what_the_library_fetches_under_an_etag_of_a_mirror_is_proved_too(linked, said, tmp_path):
+    linked.add("org/glm", FILES)
+    linked.own_etag = "no-digest"
+    linked.second_answer = b"evil weights"
+    code, _, err = said("pull", "org/glm")
+    assert code == 3
+    assert f"model.safetensors: expected digest sha256:{SHA256}, received sha256:" in err
+    assert not [*tmp_path.rglob("model.safetensors")]
+
+
 def test_a_file_damaged_on_the_disk_is_fetched_again_or_named(linked, said, tmp_path):
     linked.add("org/glm", FILES)
     place = Path(json.loads(said("pull", "org/glm", "--json")[1])["place"])
@@ -238,7 +248,7 @@ def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 66, 34))
     code, _, err = said("pull", "org/glm")
     assert code == 4
-    assert "GiB free; free some space, or set HF_HOME to a folder on another disk" in err
+    assert "GiB; free some space, or set HF_HOME to a folder on another disk" in err
     assert linked.count("GET", "/resolve/") == 0
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 65, 35))
     assert said("pull", "org/glm")[0] == 0

@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmctl.core.checkpoint import durable
 from glmctl.core.tokenizer.load import REMOTE_FILES, is_offline
-from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.errors import GlmctlError, InputError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -119,28 +119,40 @@ def fetch_online(name: str, repository: str, revision: str, *, proves: bool) -> 
     cache = Path(HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"))
     is_recorded = (cache / "snapshots" / str(info.sha) / RECORD_FILE).is_file()
     files = files_of(info, name, cache / "blobs")
-    (cache / "blobs").mkdir(parents=True, exist_ok=True)
-    for file in files:
-        needs_proof = file.is_here and (proves or not is_recorded)
-        if needs_proof and digest_of(file.blob, file.digest) != file.digest:
-            file.blob.unlink()
-    refuse_full_disk(name, cache, sum(file.bytes_to_come for file in files))
+    digests = {file.name: file.digest for file in files}
+    make_room(name, cache / "blobs", files, proves=proves or not is_recorded)
     for file in files:
         if not file.is_here:
             download(hf_hub_url(repository, file.name, revision=info.sha), file)
-    names = [file.name for file in files]
-    folder = Path(snapshot_download(repository, revision=revision, allow_patterns=names))
+    folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*digests]))
     if folder.name != info.sha:
         raise MachineError(name, "was changed on the hub meanwhile; run the same command again")
-    # A disk without links holds copies, and the library fetches again under an ETag of a mirror.
-    copies = [file for file in files if (folder / file.name).resolve().name != file.blob.name]
-    refuse_damage(folder, {file.name: file.digest for file in copies}, proves=True)
+    if proves or not is_recorded:
+        # A disk without links has copies, and the library fetches again under a mirror's own ETag.
+        for file in files:
+            if (folder / file.name).resolve().name != file.blob.name:
+                keep_proved(folder / file.name, file.digest, str(folder / file.name))
     if not is_recorded:
-        digests = {file.name: file.digest for file in files}
         record = {"format": 1, "source": PREFIX + repository, "commit": info.sha}
         record |= {"license": license_of(info), "digests": digests}
         durable.write_json(folder / RECORD_FILE, record)
     return folder
+
+
+def make_room(name: str, blobs: Path, files: Sequence[HubFile], *, proves: bool) -> None:
+    """Delete the files that are to be fetched again, and find out whether the others fit.
+
+    Raises:
+        MachineError: they do not.
+    """
+    blobs.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if proves and file.is_here and digest_of(file.blob, file.digest) != file.digest:
+            file.blob.unlink()
+    needed, free = sum(file.bytes_to_come for file in files), shutil.disk_usage(blobs).free
+    if needed > free:
+        text = f"needs {needed / 2**30:,.2f} GiB and {blobs} has {free / 2**30:,.2f} GiB; free "
+        raise MachineError(name, text + "some space, or set HF_HOME to a folder on another disk")
 
 
 def open_hub() -> HfApi:
@@ -187,21 +199,6 @@ def license_of(info: ModelInfo) -> str | None:
     return (card.license_name if card.license == "other" else None) or card.license
 
 
-def refuse_full_disk(name: str, cache: Path, needed: int) -> None:
-    """Stop before anything is fetched.
-
-    Raises:
-        MachineError: what is to come does not fit.
-    """
-    free = shutil.disk_usage(cache).free
-    if needed > free:
-        raise MachineError(
-            name,
-            f"needs {needed / 2**30:,.2f} GiB and {cache} has {free / 2**30:,.2f} GiB free; free "
-            "some space, or set HF_HOME to a folder on another disk",
-        )
-
-
 def download(url: str, file: HubFile) -> None:
     """Put a file among the blobs, from where an earlier download of it was stopped.
 
@@ -224,15 +221,24 @@ def download(url: str, file: HubFile) -> None:
             displayed_filename=file.name,
         )
         stream.flush()
-        found = digest_of(file.partial, file.digest)
-        if found != file.digest:
-            file.partial.unlink()
-            raise InputError(
-                url,
-                f"expected digest {file.digest}, received {found}; nothing of it is kept; run the "
-                "same command again, or name another HF_ENDPOINT",
-            )
+        keep_proved(file.partial, file.digest, url)
         file.partial.rename(file.blob)
+
+
+def keep_proved(path: Path, expected: str, place: str) -> None:
+    """Delete a file that came with another digest.
+
+    Raises:
+        InputError: it did.
+    """
+    found = digest_of(path, expected)
+    if found != expected:
+        path.unlink()
+        raise InputError(
+            place,
+            f"expected digest {expected}, received {found}; nothing of it is kept; run the same "
+            "command again, or name another HF_ENDPOINT",
+        )
 
 
 def refuse_damage(folder: Path, digests: Mapping[str, str], *, proves: bool) -> None:
@@ -271,47 +277,39 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 @contextmanager
 def hub_errors(name: str) -> Iterator[None]:
     """One message for each thing that the hub or the way to it can refuse."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import httpx
+
+    try:
+        yield
+    except (HFValidationError, httpx.HTTPError, OSError) as problem:
+        raise explain(problem, name) from problem
+
+
+def explain(problem: Exception, name: str) -> GlmctlError:
     from huggingface_hub import constants, errors
     from huggingface_hub.utils import httpx
 
-    hub = constants.ENDPOINT
-    again = "run the same command again, which continues"
-    try:
-        yield
-    except errors.HFValidationError as problem:
-        raise UsageError(
-            name, "is no name of a model; write ORG/NAME or ORG/NAME@REVISION"
-        ) from problem
-    except errors.GatedRepoError as problem:
-        raise MachineError(
-            name,
-            f"is open to those who accepted its terms; accept them on its page at {hub} and set "
-            "HF_TOKEN to a token of that account",
-        ) from problem
-    except errors.RepositoryNotFoundError as problem:
-        raise InputError(
-            name,
-            f"{hub} has no such model, or it is private; check the name, or set HF_TOKEN to a "
-            "token that may read it",
-        ) from problem
-    except errors.RevisionNotFoundError as problem:
-        raise InputError(
-            name, f"{hub} has the model, but no such branch, tag or commit; check it there"
-        ) from problem
-    except errors.HfHubHTTPError as problem:
-        status = problem.response.status_code
-        remedy = "set HF_TOKEN to a token that may do this" if status in (401, 403) else again
-        reason = problem.server_message or problem.response.reason_phrase
-        raise MachineError(name, f"{hub} answers {status} ({reason}); {remedy}") from problem
-    except httpx.HTTPError as problem:
-        raise MachineError(
-            name,
-            f"{hub} does not answer ({problem}); check the network and HF_ENDPOINT, then {again}; "
-            "with GLMCTL_OFFLINE=1 what is here is used",
-        ) from problem
-    except OSError as problem:
-        raise MachineError(
-            name,
-            f"could not be stored in {constants.HF_HUB_CACHE}: {problem}; free some space or set "
-            f"HF_HOME to another folder, then {again}",
-        ) from problem
+    hub, again = constants.ENDPOINT, "run the same command again, which continues"
+    match problem:
+        case errors.HFValidationError():
+            return UsageError(name, "is no name of a model; write ORG/NAME or ORG/NAME@REVISION")
+        case errors.GatedRepoError():
+            text = f"is open to those who accepted its terms; accept them on its page at {hub} and "
+            return MachineError(name, text + "set HF_TOKEN to a token of that account")
+        case errors.RepositoryNotFoundError():
+            text = f"{hub} has no such model, or it is private; check the name, or set HF_TOKEN to "
+            return InputError(name, text + "a token that may read it")
+        case errors.RevisionNotFoundError():
+            text = f"{hub} has the model, but no such branch, tag or commit; check it there"
+            return InputError(name, text)
+        case errors.HfHubHTTPError():
+            status = problem.response.status_code
+            reason = problem.server_message or problem.response.reason_phrase
+            remedy = "set HF_TOKEN to a token that may do this" if status in (401, 403) else again
+            return MachineError(name, f"{hub} answers {status} ({reason}); {remedy}")
+        case httpx.HTTPError():
+            text = f"{hub} does not answer ({problem}); check the network and HF_ENDPOINT, then "
+            return MachineError(name, f"{text}{again}; GLMCTL_OFFLINE=1 uses what is here")
+    text = f"could not be stored in {constants.HF_HUB_CACHE}: {problem}; free some space or set "
+    return MachineError(name, f"{text}HF_HOME to another folder, then {again}")
