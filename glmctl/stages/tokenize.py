@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from glmctl.core.data.documents import Source, open_sources, read_documents
-from glmctl.core.data.sharding import plan_shards, publish, warn_of, write_shards
+from glmctl.core.data.documents import Part, open_sources, read_documents
+from glmctl.core.data.sharding import plan_shards, publish, write_shards
 from glmctl.core.data.text import (
     JSON_LINES,
     BrokenRows,
@@ -143,7 +143,7 @@ def write(
         on_error: what a row without a text does.
         progress: shows how many of so many bytes are done.
     """
-    plan = plan_shards(corpora, tokenizer.config, on_error=on_error)
+    plan = plan_shards(corpora, tokenizer, on_error=on_error)
     with progress(plan.num_bytes, "bytes") as advance:
         manifest = write_shards(plan, out, processes, advance)
     return ShardsResult(
@@ -173,15 +173,16 @@ def train(
         documents = all_documents(sources, broken, advance)
         model = train_sentencepiece(documents, vocab_size, model_type)
     out.parent.mkdir(parents=True, exist_ok=True)
-    publish(out, model)
-    warn_of(broken.count, [": ".join(row.describe()) for row in broken.first])
+    with publish(out) as stream:
+        stream.write(model)
+    broken.warn()
     return VocabularyResult(
         str(out), vocab_size, model_type, is_lossless=load_sentencepiece(out).is_lossless
     )
 
 
 def all_documents(
-    sources: Sequence[Source], broken: BrokenRows, advance: Callable[[int], None]
+    sources: Sequence[Part], broken: BrokenRows, advance: Callable[[int], None]
 ) -> Iterator[str]:
     """The documents of all sources; every one that is read counts."""
     for source in sources:

@@ -82,7 +82,7 @@ def main() -> None:
         config = CorpusConfig(name="corpus", path=str(corpus))
 
         def ours(scratch: Path) -> int:
-            plan = plan_shards([config], tokenizer.config)
+            plan = plan_shards([config], tokenizer)
             return write_shards(plan, scratch, args.processes, lambda _: None)["num_tokens"]
 
         def load(scratch: Path) -> datasets.Dataset:

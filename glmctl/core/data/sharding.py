@@ -1,8 +1,8 @@
 """Text to token shards, in parallel; the same command continues what was interrupted.
 
 The sources are cut into units by size alone, so the shards do not depend on the number of
-processes. A shard counts when its record is there, which is renamed into place last; the manifest
-comes when all do.
+processes. A shard counts when its record is there, which is renamed into place last. The records
+lie in a folder named after the plan; when all are there the manifest is made of them.
 """
 
 from __future__ import annotations
@@ -10,45 +10,37 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xxhash
 
-from glmctl.core.data.documents import Part, Source, open_sources
+from glmctl.core.data.documents import Part, open_sources
 from glmctl.core.data.shards import FORMAT, INDEX_DTYPE, MANIFEST, TokenStore, read_manifest
-from glmctl.core.data.text import NUM_NAMED, BrokenRow, BrokenRows
+from glmctl.core.data.text import BrokenRow, BrokenRows
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import CorpusConfig, OnError, TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig, OnError
 
-PLAN = "plan.json"
+UNFINISHED = "unfinished-"
+"""Begins the name of the folder of the records."""
 UNITS = 64
 """How many units a corpus is cut into, within the two bounds below."""
 MIN_UNIT_BYTES = 4 << 20
 MAX_UNIT_BYTES = 256 << 20
 
-Unit = tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class SourceRecord:
-    """What the shards were made from."""
-
-    file: str
-    column: str
-    num_bytes: int
-    digest: str
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,10 +48,7 @@ class ShardPlan:
     """Which text becomes which shard."""
 
     tokenizer: Tokenizer
-    folder: Path | None
-    """Where the path of the tokenizer section starts."""
-    sources: tuple[SourceRecord, ...]
-    units: tuple[Unit, ...]
+    sources: list[Part]
     on_error: OnError
     """What a row without a text does."""
 
@@ -71,82 +60,52 @@ class ShardPlan:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype("<u2" if self.tokenizer.size <= 1 << 16 else "<u4")
 
-    def job(self, out: Path, number: int) -> Job:
-        return Job(self.units[number], self.dtype, self.on_error, out, f"shard-{number:05d}")
+    @cached_property
+    def units(self) -> list[list[Part]]:
+        """What goes into each shard: small sources together, large ones in parts, by size."""
+        total = sum(source.cost for source in self.sources)
+        target = min(max(total // UNITS, MIN_UNIT_BYTES), MAX_UNIT_BYTES)
+        units: list[list[Part]] = []
+        room = 0
+        for part in (part for source in self.sources for part in source.cut(target)):
+            if room <= 0:
+                units.append([])
+                room = target
+            units[-1].append(part)
+            room -= part.cost
+        return units
 
+    @cached_property
+    def made_of(self) -> Record:
+        """What the manifest says of the text and of the tokenizer."""
+        sources = [
+            {
+                "file": source.name,
+                "column": source.column,
+                "num_bytes": source.num_bytes,
+                "digest": source.digest(),
+            }
+            for source in self.sources
+        ]
+        return {"format": FORMAT, "tokenizer": self.tokenizer.fingerprint, "sources": sources}
 
-@dataclass(frozen=True)
-class Job:
-    """A shard to write."""
-
-    unit: Unit
-    dtype: np.dtype[Any]
-    on_error: OnError
-    out: Path
-    name: str
-
-
-@dataclass(frozen=True)
-class ShardRecord:
-    """A shard that is whole."""
-
-    file: str
-    index: str
-    num_tokens: int
-    num_documents: int
-    num_empty: int
-    digest: str
-    index_digest: str
-    num_broken: int
-    first_broken: list[dict[str, Any]]
-    """The first few `BrokenRow`."""
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that decides what the shards hold, but for the rows that are left out."""
+        cuts = [[(part.name, part.start, part.stop) for part in unit] for unit in self.units]
+        return xxhash.xxh3_128_hexdigest(json.dumps([self.made_of, cuts]).encode())
 
 
 def plan_shards(
-    corpora: Sequence[CorpusConfig],
-    config: TokenizerConfig,
-    folder: Path | None = None,
-    *,
-    on_error: OnError = "stop",
+    corpora: Sequence[CorpusConfig], tokenizer: Tokenizer, *, on_error: OnError = "stop"
 ) -> ShardPlan:
-    """Read what there is and cut it into units.
-
-    Args:
-        corpora: the text; names and weights do not matter here.
-        config: the tokenizer.
-        folder: where the path of the tokenizer section starts.
-        on_error: what a row without a text does.
+    """Look at what there is; the names and weights of the corpora do not matter here.
 
     Raises:
-        InputError: a source or the tokenizer is not what it should be.
+        InputError: a source is not what it should be.
         MachineError: a source must be fetched and the network is not allowed.
     """
-    records, sources = [], []
-    for corpus in corpora:
-        for source in open_sources([corpus]):
-            records.append(
-                SourceRecord(source.name, corpus.column, source.num_bytes, source.digest())
-            )
-            sources.append(source)
-    units = tuple(cut_into_units(sources))
-    return ShardPlan(load_tokenizer(config, folder), folder, tuple(records), units, on_error)
-
-
-def cut_into_units(sources: Sequence[Source]) -> Iterator[Unit]:
-    """Group small sources and cut large ones, by size."""
-    total = sum(source.cost for source in sources)
-    target = min(max(total // UNITS, MIN_UNIT_BYTES), MAX_UNIT_BYTES)
-    unit: list[Part] = []
-    room = target
-    for source in sources:
-        for part in source.parts(target):
-            unit.append(part)
-            room -= part.cost
-            if room <= 0:
-                yield tuple(unit)
-                unit, room = [], target
-    if unit:
-        yield tuple(unit)
+    return ShardPlan(tokenizer, open_sources(corpora), on_error)
 
 
 def write_shards(
@@ -169,84 +128,34 @@ def write_shards(
         UsageError: the folder holds something else.
         MachineError: a process died.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if is_done(plan, out):
+    if (out / MANIFEST).is_file():
+        manifest = found_manifest(plan, out)
         advance(plan.num_bytes)
-        return read_manifest(out)
-    records: list[ShardRecord] = []
-    for number, record in enumerate(make_records(plan, out, processes)):
+        return manifest
+    begin(plan, out)
+    records, broken = [], BrokenRows(plan.on_error)
+    for unit, record in zip(plan.units, make_records(plan, out, processes), strict=True):
+        broken.count += record["num_broken"]
+        broken.first += starmap(BrokenRow, record.pop("first_broken"))
         records.append(record)
-        advance(sum(part.num_bytes for part in plan.units[number]))
-    manifest = make_manifest(plan, records)
-    if not manifest["num_documents"]:
-        clean(out, records, everything=True)
-        raise no_document(plan, manifest)
-    publish(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    clean(out, records, everything=False)
-    warn_of(manifest["num_broken"], manifest["broken"])
+        advance(sum(part.num_bytes for part in unit))
+    manifest = make_manifest(plan, records, broken.named())
+    finish(plan, out, manifest)
+    broken.warn()
     return manifest
 
 
-def warn_of(num_broken: int, named: Sequence[str]) -> None:
-    """Say which rows were left out, so that nothing is lost in silence."""
-    if num_broken:
-        more = "; ..." if num_broken > len(named) else ""
-        rows = "row" if num_broken == 1 else "rows"
-        warnings.warn(
-            f"{num_broken:,} broken {rows} left out: {'; '.join(named)}{more}", stacklevel=3
-        )
-
-
-def no_document(plan: ShardPlan, manifest: Mapping[str, Any]) -> InputError:
-    """The error for a corpus in which there is nothing to read."""
-    names = [source.file for source in plan.sources]
-    place = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    if manifest["num_broken"]:
-        return InputError(
-            place, f"no document in it: all rows are broken, first {manifest['broken'][0]}"
-        )
-    return InputError(place, "no document in it: every row is empty; name other text")
-
-
-def is_done(plan: ShardPlan, out: Path) -> bool:
-    """Whether the folder holds the shards of this plan already; else note there what is made.
+def found_manifest(plan: ShardPlan, out: Path) -> dict[str, Any]:
+    """The manifest of shards that are there already.
 
     Raises:
-        InputError: it does, and they are damaged.
-        UsageError: it holds something else.
+        UsageError: they are not those of the plan.
+        InputError: they are damaged, or lack broken rows at which the plan stops.
     """
-    asked = {
-        "format": FORMAT,
-        "tokenizer": plan.tokenizer.fingerprint,
-        "sources": [asdict(source) for source in plan.sources],
-    }
-    for name in (MANIFEST, PLAN):
-        if (out / name).is_file():
-            is_whole = name == MANIFEST
-            there = read_manifest(out) if is_whole else json.loads((out / name).read_bytes())
-            if {key: there.get(key) for key in asked} == asked:
-                if is_whole:
-                    TokenStore.open(out).verify()
-                    refuse_broken(plan, out, there)
-                return is_whole
-            if is_whole or not is_outdated(there, asked):
-                raise UsageError(
-                    str(out), "holds shards of another text or tokenizer; name another folder"
-                )
-            for file in (*out.glob("shard-*"), out / PLAN):
-                file.unlink()
-    if any(out.iterdir()):
-        raise UsageError(str(out), "is not empty; name another folder")
-    publish(out / PLAN, json.dumps(asked, ensure_ascii=False).encode())
-    return False
-
-
-def refuse_broken(plan: ShardPlan, out: Path, manifest: Mapping[str, Any]) -> None:
-    """Shards that lack broken rows are not what a plan that stops at them asks for.
-
-    Raises:
-        InputError: they do.
-    """
+    manifest = read_manifest(out)
+    if manifest | plan.made_of != manifest:
+        raise UsageError(str(out), "holds shards of another text or tokenizer; name another folder")
+    TokenStore.open(out).verify()
     if plan.on_error == "stop" and manifest["num_broken"]:
         raise InputError(
             str(out),
@@ -254,32 +163,36 @@ def refuse_broken(plan: ShardPlan, out: Path, manifest: Mapping[str, Any]) -> No
             f"{manifest['broken'][0]}; allow that with --on-error skip, or correct them and name "
             "another folder",
         )
+    return manifest
 
 
-def is_outdated(unfinished: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether shards were begun of files that have changed since, so that none can be finished."""
-    before, now = ([source["file"] for source in each["sources"]] for each in (unfinished, asked))
-    return before == now and unfinished["tokenizer"] == asked["tokenizer"]
+def begin(plan: ShardPlan, out: Path) -> None:
+    """Make the folder of the records; those of another plan are removed.
+
+    Raises:
+        UsageError: the folder of the shards holds something else.
+    """
+    begun = [*out.glob(f"{UNFINISHED}*")]
+    if not begun and out.is_dir() and any(out.iterdir()):
+        raise UsageError(str(out), "is not empty; name another folder")
+    records = out / f"{UNFINISHED}{plan.fingerprint}"
+    records.mkdir(parents=True, exist_ok=True)
+    for folder in begun:
+        if folder != records:
+            shutil.rmtree(folder)
 
 
-def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRecord]:
-    """The shards, in order, made now or found whole."""
-    found = {number: read_record(plan, out, number) for number in range(len(plan.units))}
-    missing = [number for number, record in found.items() if record is None]
-    if processes == 1 or len(missing) <= 1:
-        for number, record in found.items():
-            yield record or write_shard(plan.tokenizer, plan.job(out, number))
+def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]:
+    """The records of all shards, in order, made now or found."""
+    numbers = range(len(plan.units))
+    processes = min(processes, len(numbers))
+    if processes <= 1:
+        yield from map(partial(write_shard, plan, out), numbers)
         return
-    pool = ProcessPoolExecutor(
-        min(processes, len(missing)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=start_worker,
-        initargs=(plan.tokenizer.config, plan.folder),
-    )
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, start_worker, (plan, out))
     try:
-        made = {number: pool.submit(work, plan.job(out, number)) for number in missing}
-        for number, record in found.items():
-            yield record or made[number].result()
+        yield from pool.map(work, numbers)
     except BrokenProcessPool as problem:
         raise MachineError(
             "--processes",
@@ -291,17 +204,18 @@ def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[ShardRe
 
 
 class Worker:
-    """The tokenizer of a worker process."""
+    """What a worker process works at."""
 
-    tokenizer: Tokenizer
+    plan: ShardPlan
+    out: Path
 
 
-def start_worker(config: TokenizerConfig, folder: Path | None) -> None:
+def start_worker(plan: ShardPlan, out: Path) -> None:
     """Prepare a worker process; it ends with its parent and does not start threads of its own."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    Worker.tokenizer = load_tokenizer(config, folder)
+    Worker.plan, Worker.out = plan, out
 
 
 def end_with_parent() -> None:
@@ -312,113 +226,98 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def work(job: Job) -> ShardRecord:
-    return write_shard(Worker.tokenizer, job)
+def work(number: int) -> Record:
+    return write_shard(Worker.plan, Worker.out, number)
 
 
-def write_shard(tokenizer: Tokenizer, job: Job) -> ShardRecord:
-    """Encode the documents of a unit into a shard, a batch at a time."""
-    name, out = job.name, job.out
+def write_shard(plan: ShardPlan, out: Path, number: int) -> Record:
+    """Encode the documents of a unit into a shard, unless its record is there; give the record."""
+    place = out / f"{UNFINISHED}{plan.fingerprint}" / f"{number:05d}.json"
+    if place.is_file():
+        record: Record = json.loads(place.read_bytes())
+        if plan.on_error == "skip" or not record["num_broken"]:
+            return record
+    tokens, index = out / f"shard-{number:05d}.tokens", out / f"shard-{number:05d}.index"
     lengths: list[int] = []
     num_empty = 0
-    broken = BrokenRows(job.on_error)
+    broken = BrokenRows(plan.on_error)
     digest = xxhash.xxh3_128()
-    scratch = out / f"{name}.tokens.partial"
-    with naming(scratch), scratch.open("wb") as stream:
-        for part in job.unit:
-            for texts in part.read(broken):
-                rows = tokenizer.encode_batch([text for text in texts if text], special=False)
-                rows = [row for row in rows if len(row)]
-                num_empty += len(texts) - len(rows)
-                if rows:
-                    lengths += map(len, rows)
-                    data = np.concatenate(rows).astype(job.dtype).tobytes()
-                    digest.update(data)
-                    stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, out / f"{name}.tokens")
-    index = np.cumsum(lengths, dtype=INDEX_DTYPE).tobytes()
-    publish(out / f"{name}.index", index)
-    record = ShardRecord(
-        file=f"{name}.tokens",
-        index=f"{name}.index",
-        num_tokens=sum(lengths),
-        num_documents=len(lengths),
-        num_empty=num_empty,
-        digest=digest.hexdigest(),
-        index_digest=xxhash.xxh3_128_hexdigest(index),
-        num_broken=broken.count,
-        first_broken=[asdict(row) for row in broken.first],
-    )
-    publish(out / f"{name}.json", json.dumps(asdict(record)).encode())
+    with publish(tokens) as stream:
+        for texts in (texts for part in plan.units[number] for texts in part.read(broken)):
+            rows = plan.tokenizer.encode_batch([text for text in texts if text], special=False)
+            rows = [row for row in rows if len(row)]
+            num_empty += len(texts) - len(rows)
+            if rows:
+                lengths += map(len, rows)
+                data = np.concatenate(rows).astype(plan.dtype).tobytes()
+                digest.update(data)
+                stream.write(data)
+    ends = np.cumsum(lengths, dtype=INDEX_DTYPE).tobytes()
+    with publish(index) as stream:
+        stream.write(ends)
+    record = {
+        "file": tokens.name,
+        "index": index.name,
+        "num_tokens": sum(lengths),
+        "num_documents": len(lengths),
+        "num_empty": num_empty,
+        "digest": digest.hexdigest(),
+        "index_digest": xxhash.xxh3_128_hexdigest(ends),
+        "num_broken": broken.count,
+        "first_broken": broken.first,
+    }
+    with publish(place) as stream:
+        stream.write(json.dumps(record).encode())
     return record
 
 
-def read_record(plan: ShardPlan, out: Path, number: int) -> ShardRecord | None:
-    """The record of a shard that an earlier run made whole; None for one that must be made."""
-    file = out / f"shard-{number:05d}.json"
-    if not file.is_file():
-        return None
-    record = ShardRecord(**json.loads(file.read_bytes()))
-    if record.num_broken and plan.on_error == "stop":
-        return None  # made when they were to be skipped
-    sizes = (record.num_tokens * plan.dtype.itemsize, record.num_documents * INDEX_DTYPE.itemsize)
-    places = (out / record.file, out / record.index)
-    is_whole = all(
-        place.is_file() and place.stat().st_size == size
-        for place, size in zip(places, sizes, strict=True)
-    )
-    return record if is_whole else None
-
-
-def make_manifest(plan: ShardPlan, records: Sequence[ShardRecord]) -> dict[str, Any]:
+def make_manifest(
+    plan: ShardPlan, records: Sequence[Record], broken: Sequence[str]
+) -> dict[str, Any]:
     """What a reader needs to know; shards without a document are left out."""
-    broken = [BrokenRow(**row) for record in records for row in record.first_broken][:NUM_NAMED]
-    shards = [asdict(record) for record in records if record.num_documents]
-    for shard in shards:
-        del shard["first_broken"]
+    counts = ("num_documents", "num_tokens", "num_empty", "num_broken")
     return {
-        "format": FORMAT,
-        "tokenizer": plan.tokenizer.fingerprint,
+        **plan.made_of,
         "tokenizer_section": plan.tokenizer.config.model_dump(),
         "dtype": plan.dtype.str,
-        "num_documents": sum(record.num_documents for record in records),
-        "num_tokens": sum(record.num_tokens for record in records),
-        "num_empty": sum(record.num_empty for record in records),
-        "num_broken": sum(record.num_broken for record in records),
-        "broken": [": ".join(row.describe()) for row in broken],
-        "shards": shards,
-        "sources": [asdict(source) for source in plan.sources],
+        **{count: sum(record[count] for record in records) for count in counts},
+        "broken": broken,
+        "shards": [record for record in records if record["num_documents"]],
     }
 
 
-def clean(out: Path, records: Sequence[ShardRecord], *, everything: bool) -> None:
-    """Remove what only an unfinished folder needs."""
-    for number, record in enumerate(records):
-        (out / f"shard-{number:05d}.json").unlink()
-        if everything or not record.num_documents:
-            (out / record.file).unlink()
-            (out / record.index).unlink()
-    (out / PLAN).unlink()
+def finish(plan: ShardPlan, out: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, and remove what only an unfinished folder needs.
 
-
-def publish(file: Path, data: bytes) -> None:
-    """Write a file so that it is whole or absent."""
-    scratch = file.with_name(f"{file.name}.partial")
-    with naming(scratch), scratch.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
+    Raises:
+        InputError: there is no document; then nothing is left.
+    """
+    kept = {shard[key] for shard in manifest["shards"] for key in ("file", "index")}
+    for file in out.glob("shard-*"):
+        if file.name not in kept:
+            file.unlink()
+    if kept:
+        with publish(out / MANIFEST) as stream:
+            stream.write(json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    shutil.rmtree(out / f"{UNFINISHED}{plan.fingerprint}")
+    if not kept:
+        names = ", ".join(source.name for source in plan.sources[:3])
+        broken = manifest["broken"]
+        why = f"all rows are broken, first {broken[0]}" if broken else "every row is empty"
+        raise InputError(names, f"no document in it: {why}; name other text")
 
 
 @contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """The system says of a failed write why, but not which file it was."""
+def publish(file: Path) -> Iterator[BinaryIO]:
+    """Give a stream to write; the file is whole or absent."""
+    scratch = file.with_name(f"{file.name}.partial")
     try:
-        yield
+        with scratch.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(file)) from error
+        if error.filename is None:  # the system says of a failed write why, but not where
+            error.filename = str(scratch)
+        raise
+    os.replace(scratch, file)

@@ -57,8 +57,16 @@ class TokenStore:
         manifest = read_manifest(folder)
         item_size = np.dtype(manifest["dtype"]).itemsize
         for shard in manifest["shards"]:
-            check_size(folder / shard["file"], shard["num_tokens"] * item_size)
-            check_size(folder / shard["index"], shard["num_documents"] * INDEX_DTYPE.itemsize)
+            for name, expected in (
+                (shard["file"], shard["num_tokens"] * item_size),
+                (shard["index"], shard["num_documents"] * INDEX_DTYPE.itemsize),
+            ):
+                file = folder / name
+                found = file.stat().st_size if file.is_file() else "no"
+                if found != expected:
+                    raise InputError(
+                        str(file), f"damaged: {found} bytes, expected {expected}; {REMEDY}"
+                    )
         return cls(folder, manifest)
 
     def tokens(self, document: int, start: int, stop: int) -> Int32Array:
@@ -101,11 +109,6 @@ class TokenStore:
             )
 
 
-def is_shard_folder(folder: Path) -> bool:
-    """Whether a folder says that it holds token shards."""
-    return (folder / MANIFEST).is_file()
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """What a folder says about its shards.
 
@@ -121,28 +124,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_bytes())
     except ValueError as problem:
         raise InputError(str(file), f"damaged: not JSON ({problem}); {REMEDY}") from problem
-    number = manifest.get("format") if isinstance(manifest, dict) else None
-    if number != FORMAT or "shards" not in manifest:
-        raise InputError(
-            str(file), f"not the manifest of token shards of format {FORMAT} (format is {number!r})"
-        )
+    is_ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    if not is_ours or "shards" not in manifest:
+        raise InputError(str(file), f"not the manifest of token shards of format {FORMAT}")
     return dict(manifest)
-
-
-def check_size(file: Path, expected: int) -> None:
-    """Refuse a file that is cut off or missing.
-
-    Raises:
-        InputError: it is.
-    """
-    if not file.is_file():
-        raise InputError(str(file), f"missing; {REMEDY}")
-    found = file.stat().st_size
-    if found != expected:
-        raise InputError(
-            str(file),
-            f"damaged: {found} bytes, expected {expected}; {REMEDY}",
-        )
 
 
 def map_file(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
 from glmctl.core.data.sharding import plan_shards, write_shards
-from glmctl.core.data.shards import TokenStore, is_shard_folder
+from glmctl.core.data.shards import MANIFEST, TokenStore
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import UsageError
 from glmctl.recipe.load import expand_path
@@ -20,32 +21,19 @@ from glmctl.recipe.schema import CorpusConfig, DataConfig
 HELD_OUT = "held-out"
 
 
+@dataclass(frozen=True)
 class DataSources:
-    """The corpora and the held text of a run.
+    """The corpora and the held text of a run."""
 
-    Args:
-        config: the `[data]` section.
-        tokenizer: of the run.
-        folder: where text that is tokenized goes, one folder a source; found there, it is not
-            tokenized again.
-        verify: compare the digests of shards that are used in place.
-        note: told what takes a while.
-    """
-
-    def __init__(
-        self,
-        config: DataConfig,
-        tokenizer: Tokenizer,
-        folder: Path,
-        *,
-        verify: bool,
-        note: Callable[[str], None],
-    ) -> None:
-        self.config = config
-        self.tokenizer = tokenizer
-        self.folder = folder
-        self.verify = verify
-        self.note = note
+    config: DataConfig
+    tokenizer: Tokenizer
+    folder: Path
+    """Where text that is tokenized goes, one folder a source; found there, it is not tokenized
+    again."""
+    verify: bool
+    """Compare the digests of shards that are used in place."""
+    note: Callable[[str], None]
+    """Told what takes a while."""
 
     def corpora(self) -> list[TokenStore]:
         """The sources to train on, in the order of the recipe.
@@ -54,69 +42,52 @@ class DataSources:
             UsageError: two of them would share a folder.
             InputError: one is invalid.
         """
-        names = [corpus.name for corpus in self.config.corpus]
-        for name in names:
-            if names.count(name) > 1 or not re.fullmatch(r"\w[\w.-]*", name) or name == HELD_OUT:
+        taken = {HELD_OUT}
+        for name in (corpus.name for corpus in self.config.corpus):
+            if name in taken or not re.fullmatch(r"\w[\w.-]*", name):
                 raise UsageError(
                     "data.corpus",
                     f"the name {name!r} cannot be that of a folder of its own; give each corpus "
                     f"another name of letters, digits, '.', '_' and '-', and not {HELD_OUT!r}",
                 )
+            taken.add(name)
         return [self.open(corpus, f"data.corpus {corpus.name}") for corpus in self.config.corpus]
 
     def held_out(self) -> TokenStore:
         """The text of the probe."""
-        assert self.config.probe is not None
         return self.open(CorpusConfig(name=HELD_OUT, path=self.config.probe), "data.probe")
 
     def open(self, corpus: CorpusConfig, key: str) -> TokenStore:
-        """Open one source.
-
-        Args:
-            corpus: as in the recipe; its name is the folder of its shards, when it is text.
-            key: where it stands in the recipe.
-        """
+        """Open one source, which stands under a key of the recipe."""
         out = self.folder / corpus.name
-        if is_shard_folder(out):
+        if (out / MANIFEST).is_file():
             return TokenStore.open(out)
         kind, place = ("path", corpus.path) if corpus.path else ("dataset", corpus.dataset)
         assert place is not None
         source = expand_path(place, key)
-        if is_shard_folder(source):
+        if (source / MANIFEST).is_file():
             store = TokenStore.open(source)
             store.require_tokenizer(self.tokenizer.fingerprint)
             if self.verify:
                 store.verify()
             return store
         self.note(f"tokenizing {place}")
-        plan = plan_shards(
-            [corpus.model_copy(update={kind: str(source)})],
-            self.tokenizer.config,
-            on_error=self.config.on_error,
-        )
+        text = corpus.model_copy(update={kind: str(source)})
+        plan = plan_shards([text], self.tokenizer, on_error=self.config.on_error)
         write_shards(plan, out, len(os.sched_getaffinity(0)), advance=lambda _: None)
         return TokenStore.open(out)
 
 
 def data_fingerprint(config: DataConfig, stores: Sequence[TokenStore], seed: int) -> str:
-    """One digest of all that decides what the rows of a run hold, before corruption.
-
-    Args:
-        config: the `[data]` section.
-        stores: its corpora, opened.
-        seed: of the run, which draws the order.
-    """
-    content = {
-        "corpora": [
-            {
-                "tokenizer": store.manifest["tokenizer"],
-                "shards": [(s["digest"], s["index_digest"]) for s in store.manifest["shards"]],
-                "weight": corpus.weight,
-            }
-            for corpus, store in zip(config.corpus, stores, strict=True)
-        ],
-        "sequence_length": config.sequence_length,
-        "pack": config.pack,
-        "seed": seed,
-    }
+    """One digest of all that decides what the rows of a run hold, before corruption."""
+    corpora = [
+        {
+            "tokenizer": store.manifest["tokenizer"],
+            "shards": [(s["digest"], s["index_digest"]) for s in store.manifest["shards"]],
+            "weight": corpus.weight,
+        }
+        for corpus, store in zip(config.corpus, stores, strict=True)
+    ]
+    rows = {"sequence_length": config.sequence_length, "pack": config.pack, "seed": seed}
+    content = {"corpora": corpora, **rows}
     return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

@@ -29,43 +29,27 @@ SAVED = ("state.json", "dataset_dict.json")
 def read_parquet(
     file: Path, column: str, start: int, stop: int, broken: BrokenRows
 ) -> Iterator[list[str]]:
-    """The documents of the row groups that start in a range of bytes, some at a time."""
+    """The documents of the row groups that start in a range of bytes, some at a time.
+
+    Raises:
+        InputError: the file is damaged or has no such column of strings.
+    """
     with opened(file, column) as parquet:
         first = 0
-        for group, place in enumerate(group_starts(parquet)):
+        for group in range(parquet.num_row_groups):
+            about = parquet.metadata.row_group(group)
+            place = about.column(0).dictionary_page_offset or about.column(0).data_page_offset
             if start <= place < stop:
                 row = first
                 for batch in parquet.iter_batches(BATCH_ROWS, [group], [column]):
                     yield texts_of(batch.column(0), str(file), row, broken)
                     row += batch.num_rows
-            first += parquet.metadata.row_group(group).num_rows
-
-
-def parquet_starts(file: Path, column: str) -> list[int]:
-    """Bytes at which a Parquet file can be cut in two; checks that it holds the column.
-
-    Raises:
-        InputError: the file is damaged or has no such column of strings.
-    """
-    with opened(file, column) as parquet:
-        return group_starts(parquet)[1:]
-
-
-def group_starts(parquet: ParquetFile) -> list[int]:
-    """Byte at which each row group starts."""
-    chunks = [
-        parquet.metadata.row_group(group).column(0) for group in range(parquet.num_row_groups)
-    ]
-    return [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
+            first += about.num_rows
 
 
 @contextmanager
 def opened(file: Path, column: str) -> Iterator[ParquetFile]:
-    """A Parquet file, and one message for all that can be wrong inside.
-
-    Raises:
-        InputError: the file is damaged or has no such column of strings.
-    """
+    """A Parquet file, and one message for all that can be wrong inside."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -83,24 +67,18 @@ def opened(file: Path, column: str) -> Iterator[ParquetFile]:
 
 
 def check_column(schema: Any, column: str, source: str) -> None:
-    """Refuse a table without the column.
-
-    Raises:
-        InputError: it has none of this name, or it does not hold strings.
-    """
+    """Refuse a table without a column of strings of this name."""
     from pyarrow import types
 
-    there = ", ".join(schema.names)
-    if column not in schema.names:
-        raise InputError(source, f"has no column {column!r}; name one of its columns: {there}")
-    kind = schema.field(column).type
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise InputError(
-            source,
-            f"its column {column!r} holds {kind}, not strings; name another of its columns: "
-            f"{there}",
-        )
+    kinds = dict(zip(schema.names, schema.types, strict=True))
+    kind = kinds.get(column)
+    if kind is not None and types.is_dictionary(kind):
+        kind = kind.value_type
+    if kind is None or not (
+        types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    ):
+        there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise InputError(source, f"has no column {column!r} of strings; name another: {there}")
 
 
 def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[str]:
@@ -122,8 +100,12 @@ def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[s
     return texts
 
 
-def open_dataset(corpus: CorpusConfig) -> Any:
+def open_dataset(corpus: CorpusConfig, name: str) -> Any:
     """The column of a data set, mapped into memory; fetched unless it is on this machine.
+
+    Args:
+        corpus: names the data set.
+        name: what messages call it.
 
     Raises:
         InputError: there is no such data set, split, configuration or column, or it is damaged.
@@ -134,7 +116,6 @@ def open_dataset(corpus: CorpusConfig) -> Any:
     from datasets.exceptions import DatasetsError
     from pyarrow import ArrowException
 
-    name = dataset_name(corpus)
     offline = is_offline()
     if offline:  # both look at the environment only once, and only at their own variable
         huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
@@ -143,7 +124,7 @@ def open_dataset(corpus: CorpusConfig) -> Any:
     assert corpus.dataset is not None
     try:
         if any((Path(corpus.dataset) / file).is_file() for file in SAVED):
-            dataset = saved_dataset(corpus, datasets.load_from_disk(corpus.dataset))
+            dataset = saved_split(corpus, datasets.load_from_disk(corpus.dataset))
         else:
             dataset = datasets.load_dataset(
                 corpus.dataset,
@@ -172,29 +153,20 @@ def open_dataset(corpus: CorpusConfig) -> Any:
     return dataset.select_columns([corpus.column])
 
 
-def saved_dataset(corpus: CorpusConfig, saved: Any) -> Any:
+def saved_split(corpus: CorpusConfig, saved: Any) -> Any:
     """The split of what `save_to_disk` left.
 
     Raises:
         ValueError: there is no such split, or a key that means nothing here.
     """
-    if corpus.config or corpus.revision:
-        raise ValueError("a folder made by save_to_disk has neither config nor revision")
-    if isinstance(saved, dict):
-        split = corpus.split or "train"
-        if split not in saved:
-            raise ValueError(f"has no split {split!r}, but {', '.join(saved)}")
-        return saved[split]
-    if corpus.split and corpus.split != str(saved.split):
-        raise ValueError("a folder made by save_to_disk of one split; leave split out")
-    return saved
-
-
-def dataset_name(corpus: CorpusConfig) -> str:
-    """How messages and manifests call a data set."""
-    named = [f"hf:{corpus.dataset}" + (f"@{corpus.revision}" if corpus.revision else "")]
-    named += [f"config {corpus.config}"] if corpus.config else []
-    return " ".join([*named, f"split {corpus.split or 'train'}"])
+    splits = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
+    split = corpus.split or "train"
+    if corpus.config or corpus.revision or split not in splits:
+        raise ValueError(
+            "a folder made by save_to_disk has no config and no revision, and this one has the "
+            f"splits {', '.join(splits)}"
+        )
+    return splits[split]
 
 
 def read_dataset(

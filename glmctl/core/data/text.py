@@ -11,11 +11,12 @@ import gzip
 import io
 import json
 import lzma
+import sys
+import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NamedTuple
 
 from glmctl.errors import InputError
 from glmctl.recipe.schema import OnError
@@ -34,15 +35,14 @@ UNREADABLE = (".arrow", ".zip", ".tar")
 BATCH_BYTES = 1 << 20
 """Bytes read at once; lines longer than this are read whole all the same."""
 READ_BYTES = 1 << 16
-"""Bytes of a stream read at once, at most; what is there is not kept waiting."""
+"""The same where lines go on as they come."""
 SHOWN = 30
 """Characters shown of what is wrong, on either side of the place."""
 NUM_NAMED = 5
 """How many of the rows that are left out are named."""
 
 
-@dataclass(frozen=True)
-class BrokenRow:
+class BrokenRow(NamedTuple):
     """A line of a file, or a row of a table, that holds no text."""
 
     source: str
@@ -51,17 +51,13 @@ class BrokenRow:
     is_line: bool
     problem: str
 
-    def describe(self) -> tuple[str, str]:
-        """Where it stands and what is wrong; a file is read up to there to count its lines."""
+    def where(self) -> str:
+        """File and line, or row; the file is read up to there to count its lines."""
         if not self.is_line:
-            return f"{self.source} row {self.place}", f"{self.problem} (rows count from 0)"
-        number, left = 1, self.place
-        with open_binary(Path(self.source)) as stream:
-            while left:
-                block = stream.read(min(left, BATCH_BYTES))
-                number += block.count(b"\n")
-                left -= len(block)
-        return f"{self.source}:{number}", f"{self.problem} (the line starts at byte {self.place})"
+            return f"{self.source} row {self.place} (from 0)"
+        before = blocks(Path(self.source), 0, self.place)
+        line = 1 + sum(data.count(b"\n") for _, data in before)
+        return f"{self.source}:{line}"
 
 
 class BrokenRows:
@@ -79,15 +75,62 @@ class BrokenRows:
             InputError: broken rows are not to be skipped.
         """
         if self.on_error == "stop":
-            place, problem = row.describe()
             raise InputError(
-                place,
-                f"{problem}; correct it, name another column, or leave such rows out "
+                row.where(),
+                f"{row.problem}; correct it, name another column, or leave such rows out "
                 '(--on-error skip; in a recipe data.on_error = "skip")',
             )
         self.count += 1
         if len(self.first) < NUM_NAMED:
             self.first.append(row)
+
+    def named(self) -> list[str]:
+        """The first few rows."""
+        return [f"{row.where()}: {row.problem}" for row in self.first[:NUM_NAMED]]
+
+    def warn(self) -> None:
+        """Say which rows were left out, so that nothing is lost in silence."""
+        if self.count:
+            more = "; ..." if self.count > NUM_NAMED else ""
+            rows = "row" if self.count == 1 else "rows"
+            warnings.warn(
+                f"{self.count:,} broken {rows} left out: {'; '.join(self.named())}{more}",
+                stacklevel=3,
+            )
+
+
+def find_files(source: str | Path) -> list[Path]:
+    """The files of a source, in a fixed order.
+
+    Args:
+        source: a file, a folder (searched through for files that can be read) or a built-in name.
+
+    Raises:
+        InputError: there is nothing to read.
+    """
+    place = BUILTIN.get(str(source), Path(source))
+    if place.suffix in UNREADABLE:
+        raise InputError(str(place), f"{place.suffix} is not read; give text, JSONL or Parquet")
+    if place.is_file():
+        return [place]
+    lines = PLAIN + JSON_LINES
+    files = sorted(
+        file
+        for file in place.rglob("*")
+        if (text_suffix(file) in lines or file.suffix == PARQUET) and file.is_file()
+    )
+    if not files:
+        raise InputError(
+            str(place),
+            f"no such text; name a file, a folder of {' '.join((*lines, PARQUET))} (lines also "
+            f"{' '.join(COMPRESSED)}), or one of {', '.join(BUILTIN)}",
+        )
+    return files
+
+
+def text_suffix(file: Path) -> str:
+    """The suffix that says what is inside a compression."""
+    return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
 
 
 def stream_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
@@ -103,49 +146,20 @@ def stream_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
         yield [last]
 
 
-def find_files(source: str | Path, tables: Sequence[str] = ()) -> list[Path]:
-    """The files of a source, in a fixed order.
-
-    Args:
-        source: a file, a folder (searched through for files that can be read) or a built-in name.
-        tables: suffixes of files that the caller can read beside text and JSON Lines.
+def file_lines(file: Path) -> Iterator[list[bytes]]:
+    """Lines of a file without their newline, some at a time.
 
     Raises:
-        InputError: there is nothing to read.
+        InputError: the file holds a table, or is compressed and damaged.
     """
-    place = BUILTIN.get(str(source), Path(source))
-    lines = PLAIN + JSON_LINES
-    if place.is_dir():
-        files = sorted(
-            file
-            for file in place.rglob("*")
-            if (text_suffix(file) in lines or file.suffix in tables) and file.is_file()
-        )
-        if not files:
-            raise InputError(
-                str(place),
-                f"holds no text; files named {' '.join((*lines, *tables))} are read, and of lines "
-                f"also {' '.join(COMPRESSED)}",
-            )
-        return files
-    if not place.is_file():
-        raise InputError(
-            str(place), f"no such text; name a file, a folder or one of {', '.join(BUILTIN)}"
-        )
-    if place.suffix in UNREADABLE:
-        raise InputError(str(place), f"{place.suffix} is not read; give text or JSON Lines")
-    if place.suffix == PARQUET and PARQUET not in tables:
-        raise InputError(str(place), "holds no lines; tokenize --out and recipes read Parquet")
-    return [place]
-
-
-def text_suffix(file: Path) -> str:
-    """The suffix that says what is inside a compression."""
-    return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
+    if file.suffix == PARQUET:
+        raise InputError(str(file), "holds no lines; tokenize --out and recipes read Parquet")
+    for _, data in blocks(file, num_bytes=READ_BYTES):
+        yield data.removesuffix(b"\n").split(b"\n")
 
 
 def read_lines(
-    file: Path, column: str, start: int, stop: int | None, broken: BrokenRows
+    file: Path, column: str, start: int, stop: int, broken: BrokenRows
 ) -> Iterator[list[str]]:
     """The documents of about a megabyte of lines at a time; an empty one for an empty line.
 
@@ -153,22 +167,43 @@ def read_lines(
         file: of text or JSON Lines.
         column: key of the text in JSON Lines.
         start: lines that start before this byte are left to others.
-        stop: as are those that start here or later; None: the end.
+        stop: as are those that start here or later; a compressed file is read to its end.
         broken: told of lines that hold no text.
     """
     key = column if text_suffix(file) in JSON_LINES else None
+    end = sys.maxsize if file.suffix in COMPRESSED else stop
+    for place, data in blocks(file, start, end):
+        yield parse(data, file, place, key, broken)
+
+
+def blocks(
+    file: Path, start: int = 0, stop: int = sys.maxsize, num_bytes: int = BATCH_BYTES
+) -> Iterator[tuple[int, bytes]]:
+    """The lines that start in a range of bytes, about so many bytes of whole lines at a time.
+
+    Yields:
+        Where the first line starts, and the lines.
+
+    Raises:
+        InputError: the compressed file is damaged.
+    """
     with open_binary(file) as stream:
         place = start
-        if start:
-            stream.seek(start - 1)
-            place += len(stream.readline()) - 1  # the rest of a line that starts before
-        while stop is None or place < stop:
-            room = BATCH_BYTES if stop is None else min(BATCH_BYTES, stop - place)
-            data = read_block(stream, room, file)
-            if not data:
-                return
-            yield parse(data, file, place, key, broken)
-            place += len(data)
+        try:
+            if start:
+                stream.seek(start - 1)
+                place += len(stream.readline()) - 1  # the rest of a line that starts before
+            while place < stop and (data := stream.read(min(num_bytes, stop - place))):
+                if not data.endswith(b"\n"):
+                    data += stream.readline()
+                yield place, data
+                place += len(data)
+        except DAMAGE as problem:
+            if isinstance(problem, OSError) and problem.errno is not None:
+                raise  # the system could not read it
+            raise InputError(
+                str(file), f"damaged {file.suffix} file ({problem}); copy or make it again"
+            ) from problem
 
 
 def open_binary(file: Path) -> io.BufferedReader:
@@ -184,46 +219,6 @@ def open_binary(file: Path) -> io.BufferedReader:
 
         return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"), BATCH_BYTES)
     return file.open("rb")
-
-
-def file_lines(file: Path) -> Iterator[list[bytes]]:
-    """Lines of a file without their newline, some at a time.
-
-    Raises:
-        InputError: the compressed file is damaged.
-    """
-    with open_binary(file) as stream:
-        try:
-            yield from stream_lines(stream)
-        except DAMAGE as problem:
-            raise_damage(file, problem)
-
-
-def read_block(stream: io.BufferedReader, num_bytes: int, file: Path) -> bytes:
-    """So many bytes, and what is left of the last line; fewer at the end.
-
-    Raises:
-        InputError: the compressed file is damaged.
-    """
-    try:
-        data = stream.read(num_bytes)
-        return data if data.endswith(b"\n") else data + stream.readline()
-    except DAMAGE as problem:
-        raise_damage(file, problem)
-
-
-def raise_damage(file: Path, problem: Exception) -> NoReturn:
-    """Name a file that cannot be unpacked.
-
-    Raises:
-        InputError: it is damaged.
-        OSError: as it came, when the system could not read the file.
-    """
-    if isinstance(problem, OSError) and problem.errno is not None:
-        raise problem
-    raise InputError(
-        str(file), f"damaged {file.suffix} file ({problem}); copy or make it again"
-    ) from problem
 
 
 def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRows) -> list[str]:
@@ -249,7 +244,7 @@ def line_text(line: bytes, *, is_json: bool, key: str = "text") -> str:
         ValueError: what is wrong with it.
     """
     try:
-        text = line.decode().removesuffix("\n").removesuffix("\r")
+        text = line.decode().removesuffix("\r")
         return json_text(text, key) if is_json else text
     except UnicodeDecodeError as problem:
         byte = line[problem.start]
@@ -274,19 +269,10 @@ def json_text(line: str, key: str) -> str:
     record = json.loads(line)
     text = record.get(key) if isinstance(record, dict) else None
     if not isinstance(text, str):
-        raise ValueError(f'not an object with a string "{key}": {what_is_there(record, key)}')
+        raise ValueError(f'not an object with a string "{key}", but {line[: 2 * SHOWN]!r}')
     if "\\u" in line:
         reject_surrogates(text)
     return text
-
-
-def what_is_there(record: Any, key: str) -> str:
-    """What stands in the place of a record with a text, in a few words."""
-    if not isinstance(record, dict):
-        return f"it is {json.dumps(record)[:SHOWN]}"
-    if key in record:
-        return f"it is {json.dumps(record[key])[:SHOWN]}"
-    return f"its keys are {', '.join(record) or 'none'}"
 
 
 def reject_surrogates(text: str) -> None:

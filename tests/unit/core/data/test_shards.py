@@ -40,7 +40,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(corpus, config, out, processes=1, advance=lambda _: None, on_error="stop"):
     text = CorpusConfig(name="text", path=str(corpus))
-    plan = plan_shards([text], config, on_error=on_error)
+    plan = plan_shards([text], load_tokenizer(config), on_error=on_error)
     return write_shards(plan, out, processes, advance)
 
 
@@ -106,7 +106,7 @@ def test_an_interrupted_run_keeps_what_is_whole_and_ends_the_same(
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         write(corpus, tokenizer_config, out, advance=stop)
-    assert "manifest.json" not in content(out)
+    assert not (out / "manifest.json").exists()
     first = (out / "shard-00000.tokens").stat()
     (out / "shard-00001.tokens.partial").write_bytes(b"half")
     write(corpus, tokenizer_config, out)
@@ -119,16 +119,18 @@ def test_a_killed_run_continues(corpus, tokenizer_config, tmp_path):
     code = (
         "import os, sys\n"
         "from glmctl.core.data import sharding\n"
+        "from glmctl.core.tokenizer.load import load_tokenizer\n"
         "from glmctl.recipe.schema import CorpusConfig, TokenizerConfig\n"
         "sharding.MIN_UNIT_BYTES = 400\n"
         "text = CorpusConfig(name='text', path=sys.argv[1])\n"
-        "plan = sharding.plan_shards([text], TokenizerConfig(path=sys.argv[2]))\n"
+        "tokenizer = load_tokenizer(TokenizerConfig(path=sys.argv[2]))\n"
+        "plan = sharding.plan_shards([text], tokenizer)\n"
         "sharding.write_shards(plan, sharding.Path(sys.argv[3]), 1, lambda _: os.kill(0, 9))\n"
     )
     out = tmp_path / "out"
     args = [sys.executable, "-c", code, str(corpus), tokenizer_config.path, str(out)]
     assert subprocess.run(args, start_new_session=True, check=False).returncode == -9
-    assert "shard-00000.json" in content(out)
+    assert [*out.glob("unfinished-*/00000.json")]
     write(corpus, tokenizer_config, out)
     write(corpus, tokenizer_config, tmp_path / "unbroken")
     assert content(out) == content(tmp_path / "unbroken")
@@ -246,7 +248,7 @@ def test_an_interrupted_run_that_skipped_rows_is_not_continued_without_them(
     broken_corpus, tokenizer_config, tmp_path
 ):
     def stop(num_bytes: int) -> None:
-        if len(list((tmp_path / "out").glob("shard-*.json"))) == 6:
+        if len(list((tmp_path / "out").glob("unfinished-*/*.json"))) == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -308,7 +310,7 @@ def test_a_short_or_missing_file_is_found_on_opening(corpus, tokenizer_config, t
     with pytest.raises(InputError, match=rf"{file.name}: damaged: \d+ bytes, expected \d+"):
         TokenStore.open(tmp_path / "out")
     file.unlink()
-    with pytest.raises(InputError, match=rf"{file.name}: missing"):
+    with pytest.raises(InputError, match=rf"{file.name}: damaged: no bytes, expected \d+"):
         TokenStore.open(tmp_path / "out")
 
 

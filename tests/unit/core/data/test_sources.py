@@ -34,7 +34,7 @@ def sources(section, folder, *paths: str, names: tuple[str, ...] = ("one", "two"
 
 def make_shards(section, folder):
     text = CorpusConfig(name="text", path=str(folder / "text.txt"))
-    plan = plan_shards([text], section)
+    plan = plan_shards([text], load_tokenizer(section))
     write_shards(plan, folder / "shards", 1, advance=lambda _: None)
     return folder / "shards"
 

@@ -13,6 +13,7 @@ from glmctl.core.data.text import (
     BATCH_BYTES,
     BUILTIN,
     BrokenRows,
+    file_lines,
     find_files,
     read_lines,
     stream_lines,
@@ -39,7 +40,7 @@ COMPRESSIONS = [
 
 def read_documents(source, column: str = "text") -> Iterator[str]:
     for file in find_files(source):
-        for texts in read_lines(file, column, 0, None, BrokenRows("stop")):
+        for texts in read_lines(file, column, 0, file.stat().st_size, BrokenRows("stop")):
             yield from filter(None, texts)
 
 
@@ -104,21 +105,25 @@ def test_ranges_of_a_file_share_its_lines_out(tmp_path, cut):
         (
             "a.txt",
             b"one\n\xe7\x83\nthree\n",
-            r"a.txt:2: not UTF-8: byte 0xe7 at byte 0 of the line \(the line starts at byte 4\)",
+            r"a.txt:2: not UTF-8: byte 0xe7 at byte 0 of the line; correct it",
         ),
         (
             "a.jsonl",
             b'{"text": "a"}\n\n{"text": "b"\n',
-            r"a.jsonl:3: not JSON: Expecting ',' delimiter at column 13, in '{\"text\": \"b\"' "
-            r"\(the line starts at byte 15\); correct it, name another column, or leave such rows "
-            r'out \(--on-error skip; in a recipe data.on_error = "skip"\)$',
+            r"a.jsonl:3: not JSON: Expecting ',' delimiter at column 13, in '{\"text\": \"b\"'; "
+            r"correct it, name another column, or leave such rows out "
+            r'\(--on-error skip; in a recipe data.on_error = "skip"\)$',
         ),
-        ("a.jsonl", b'{"text": 7}\n', r'a.jsonl:1: not an object with a string "text": it is 7 '),
-        ("a.jsonl", b"[1]\n", r'a.jsonl:1: not an object with a string "text": it is \[1\] '),
+        (
+            "a.jsonl",
+            b'{"text": 7}\n',
+            r'a.jsonl:1: not an object with a string "text", but \'{"text": 7}\';',
+        ),
+        ("a.jsonl", b"[1]\n", r'a.jsonl:1: not an object with a string "text", but \'\[1\]\';'),
         (
             "a.jsonl",
             b'{"title": "a", "body": "b"}\n',
-            r'a.jsonl:1: not an object with a string "text": its keys are title, body ',
+            r'a.jsonl:1: not an object with a string "text", but \'{"title": "a", "body": "b"}\';',
         ),
         ("a.jsonl", b'{"text": "\\ud83d"}', r"a.jsonl:1: half a surrogate pair at character 0"),
     ],
@@ -149,37 +154,39 @@ def test_a_broken_line_in_a_million_is_skipped_and_named(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(b"\n".join(lines))
     broken = BrokenRows("skip")
-    batches = read_lines(file, "text", 0, None, broken)
+    batches = read_lines(file, "text", 0, file.stat().st_size, broken)
     assert sum(map(len, batches)) == 999_999
     assert broken.count == 1
-    place, problem = broken.first[0].describe()
-    assert place == f"{file}:777778"
-    assert problem.startswith("not JSON: Expecting ',' delimiter at column 13")
+    assert broken.named()[0].startswith(
+        f"{file}:777778: not JSON: Expecting ',' delimiter at column 13"
+    )
 
 
 def test_of_many_broken_lines_all_are_counted_and_five_named(tmp_path):
     file = tmp_path / "a.txt"
     file.write_bytes(b"one\n" + b"\xff\n" * 9 + b"two\n")
     broken = BrokenRows("skip")
-    assert [*read_lines(file, "text", 0, None, broken)] == [["one", "two"]]
+    assert [*read_lines(file, "text", 0, file.stat().st_size, broken)] == [["one", "two"]]
     assert broken.count == 9
-    assert [row.describe()[0] for row in broken.first] == [f"{file}:{n}" for n in range(2, 7)]
+    assert [row.where() for row in broken.first] == [f"{file}:{n}" for n in range(2, 7)]
 
 
 def test_what_the_system_says_of_a_file_is_not_called_damage():
     with pytest.raises(FileNotFoundError):
-        [*read_lines(Path("gone.txt"), "text", 0, None, BrokenRows("stop"))]
+        [*read_lines(Path("gone.txt"), "text", 0, 1, BrokenRows("stop"))]
 
 
 def test_what_is_not_there_or_not_text_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no such text; name a file, a folder or one of glmctl-"):
-        find_files(tmp_path / "gone.txt")
-    with pytest.raises(InputError, match=r"holds no text; files named .txt .text .jsonl"):
-        find_files(tmp_path)
-    with pytest.raises(InputError, match=r"a.zip: .zip is not read; give text or JSON Lines"):
+    for place in (tmp_path / "gone.txt", tmp_path):
+        with pytest.raises(
+            InputError, match=r"no such text; name a file, a folder of .txt .* or one of glmctl-"
+        ):
+            find_files(place)
+    with pytest.raises(InputError, match=r"a.zip: .zip is not read; give text, JSONL or Parquet"):
         find_files(write(tmp_path / "a.zip", b"PK"))
+    (file,) = find_files(write(tmp_path / "a.parquet", b"PAR1"))
     with pytest.raises(InputError, match=r"a.parquet: holds no lines; tokenize --out and recipes"):
-        find_files(write(tmp_path / "a.parquet", b"PAR1"))
+        [*file_lines(file)]
 
 
 def test_lines_of_a_stream_come_as_they_arrive():
