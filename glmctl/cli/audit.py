@@ -64,12 +64,11 @@ def compare_tokenizers(
     for lines in stage.diff(inputs, comparison):
         for line, at in lines:
             record: dict[str, Any] = {"file": line.file, "line": line.number}
-            if line.error is not None:
-                has_errors = True
-                if as_json:
-                    render.emit("DifferentLine", {**record, "error": line.error})
-                else:
-                    render.complain(f"{line.place}: {line.error}")
+            has_errors |= line.error is not None
+            if line.error is not None and as_json:
+                render.emit("DifferentLine", {**record, "error": line.error})
+            elif line.error is not None:
+                render.complain(f"{line.place}: {line.error}")
             elif limit is None or num_shown < limit:
                 num_shown += 1
                 a, b = (tokenizer.pieces(line.text, special=False) for tokenizer in tokenizers)

@@ -25,44 +25,35 @@ Inputs = Annotated[
 ]
 Kind = Annotated[
     Literal["wordpiece", "byte_bpe", "sentencepiece"] | None,
-    Option("--kind", help="Kind of the vocabulary; seen from the file unless given."),
+    Option(help="Kind of the vocabulary; seen from the file unless given."),
 ]
 Special = Annotated[
     Literal["glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b"] | None,
-    Option("--special", help="Layout of the special tokens; the usual one unless given."),
+    Option(help="Layout of the special tokens; the usual one unless given."),
 ]
 Decode = Annotated[bool, Option("--decode", help="From ids to text.")]
 Train = Annotated[bool, Option("--train", help="Learn a vocabulary; --out names its file.")]
-VocabSize = Annotated[
-    int | None, Option("--vocab-size", min=1, metavar="N", help="Of the new vocabulary.")
-]
+VocabSize = Annotated[int | None, Option(min=1, metavar="N", help="Of the new vocabulary.")]
 ModelType = Annotated[
     Literal["unigram", "bpe"] | None,
-    Option("--model-type", help="Algorithm of the new vocabulary; unigram unless given."),
+    Option(help="Algorithm of the new vocabulary; unigram unless given."),
 ]
 Out = Annotated[
-    Path | None,
-    Option("--out", metavar="DIR|FILE", help="Write training shards, or the new vocabulary."),
+    Path | None, Option(metavar="DIR|FILE", help="Write training shards, or the new vocabulary.")
 ]
 Processes = Annotated[
-    int | None,
-    Option("--processes", min=1, metavar="N", help="That write shards at once; 1 unless given."),
+    int | None, Option(min=1, metavar="N", help="How many write shards at once; 1 unless given.")
 ]
 Column = Annotated[
-    str | None,
-    Option("--column", metavar="NAME", help="Key or column of the text; text unless given."),
+    str | None, Option(metavar="NAME", help="Key or column of the text; text unless given.")
 ]
-Split = Annotated[
-    str | None,
-    Option("--split", metavar="NAME", help="Of a data set; train unless given."),
-]
+Split = Annotated[str | None, Option(metavar="NAME", help="Of a data set; train unless given.")]
 Config = Annotated[
-    str | None,
-    Option("--config", metavar="NAME", help="Of a data set; its default unless given."),
+    str | None, Option(metavar="NAME", help="Of a data set; its default unless given.")
 ]
 OnError = Annotated[
     Literal["stop", "skip"] | None,
-    Option("--on-error", help="What a row without a text does; stop unless given."),
+    Option(help="What a row without a text does; stop unless given."),
 ]
 Audit = Annotated[
     bool,
@@ -70,11 +61,11 @@ Audit = Annotated[
 ]
 Diff = Annotated[
     tuple[str, str] | None,
-    Option("--diff", metavar="A B", help="Show where two tokenizers cut the text differently."),
+    Option(metavar="A B", help="Show where two tokenizers cut the text differently."),
 ]
 Limit = Annotated[
     int | None,
-    Option("--limit", min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
+    Option(min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
 ]
 
 SOURCES = {"--column", "--split", "--config", "--on-error"}
@@ -160,12 +151,11 @@ def turn_lines(sources: list[str], tokenizer: Tokenizer, *, decode: bool, as_jso
     """Give the ids of each line, or its text; an empty line in place of what failed, and exit 1."""
     from glmctl.stages import tokenize as stage
 
+    if decode:
+        batches = stage.decode(sources, tokenizer, one_line=not as_json)
+    else:
+        batches = stage.encode(sources, tokenizer)
     has_errors = False
-    batches = (
-        stage.decode(sources, tokenizer, one_line=not as_json)
-        if decode
-        else stage.encode(sources, tokenizer)
-    )
     for lines in batches:
         for line in lines:
             has_errors |= line.error is not None

@@ -12,6 +12,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -60,24 +61,19 @@ def check_packages(requirements: Sequence[str], installed: Callable[[str], str])
     """Compare every package that glmctl declares with the versions that were tested.
 
     Args:
-        requirements: as the metadata of a package lists them; extras of users are optional.
+        requirements: as the metadata of a package lists them.
         installed: the version of a package.
     """
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, requirements):
-        extra = str(requirement.marker or "").partition("extra == ")[2].strip('"')
-        if extra in ("dev", "all"):
-            continue
-        name = requirement.name
-        remedy = f"pip install '{name}{requirement.specifier}'"
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue  # for an extra, or another system
+        name, remedy = requirement.name, f"pip install '{requirement.name}{requirement.specifier}'"
         try:
             found = installed(name)
         except PackageNotFoundError:
-            if extra:
-                yield Check("note", name, "not installed", f"pip install 'glmctl[{extra}]'")
-            else:
-                yield Check("problem", name, "not installed", remedy)
+            yield Check("problem", name, "not installed", remedy)
             continue
         if requirement.specifier.contains(found, prereleases=True):
             yield Check("ok", name, found)
@@ -123,12 +119,7 @@ def describe_gpu(
 
 
 def describe_no_gpu(has_driver: bool, cuda: str | None) -> Check:
-    """Why torch sees no GPU.
-
-    Args:
-        has_driver: the NVIDIA driver is loaded.
-        cuda: the CUDA version that torch was built for; None for a CPU build.
-    """
+    """Why torch, built for a version of CUDA or for none, sees no GPU."""
     if not has_driver:
         return Check("note", "GPU", "none; everything runs on the CPU")
     if cuda is None:
@@ -154,7 +145,7 @@ def check_filesystem(folder: Path) -> Check:
     try:
         with tempfile.TemporaryDirectory(prefix=".glmctl-doctor-", dir=folder) as scratch:
             rename_over(Path(scratch))
-            hold_lock(Path(scratch))
+            hold_lock(Path(scratch, "lock"))
     except OSError as error:
         return Check("problem", name, f"{folder}: {error.strerror or error}", remedy)
     return Check("ok", name, "write, fsync, atomic rename, fsync of the folder, lock")
@@ -178,22 +169,16 @@ def rename_over(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    os.fsync(handle)
+    os.close(handle)
 
 
-def hold_lock(folder: Path) -> None:
+def hold_lock(file: Path) -> None:
     """Lock a file twice, as two processes on one run would; the second must be refused."""
-    file = folder / "lock"
-    with file.open("a") as first, file.open("a") as second:
+    with file.open("a") as first, file.open("a") as second, suppress(BlockingIOError):
         fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-    raise OSError("a locked file can be locked once more")
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise OSError("a locked file can be locked once more")
 
 
 def check_network() -> Check:

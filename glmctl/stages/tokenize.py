@@ -35,6 +35,8 @@ from glmctl.core.tokenizer.sentencepiece import load_sentencepiece, train_senten
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import CorpusConfig, OnError
 
+MAX_DIGITS = 10
+"""No id has more."""
 Progress = Callable[[int | None, str], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -116,12 +118,13 @@ def corpora_of(
         raise UsageError(option, "goes with a data set only; name one as hf:NAME")
     corpora = []
     for source in inputs:
-        dataset, _, revision = source.removeprefix("hf:").partition("@")
-        corpus = CorpusConfig(name=source, dataset=dataset, revision=revision or None)
-        corpus = corpus.model_copy(update={"config": config, "split": split})
-        if not source.startswith("hf:"):
-            corpus = CorpusConfig(name=source, path=source)
-        corpora.append(corpus.model_copy(update={"column": column or "text"}))
+        values: dict[str, str | None] = {"name": source, "path": source}
+        values["column"] = column or "text"
+        if source.startswith("hf:"):
+            dataset, _, revision = source.removeprefix("hf:").partition("@")
+            values |= {"dataset": dataset, "revision": revision or None, "path": None}
+            values |= {"config": config, "split": split}
+        corpora.append(CorpusConfig.model_validate(values))
     return corpora
 
 
@@ -266,53 +269,42 @@ def decode(inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool) -> It
         tokenizer: of the ids.
         one_line: a text of several lines is an error, as it would not be one line out.
     """
-    for file, first, lines in read_lines(inputs):
-        found = [decode_line(line, tokenizer) for line in lines]
-        yield [
-            Line(file, number, error="the text has several lines; --json shows it")
-            if one_line and "\n" in text
-            else Line(file, number, text, ids, error)
-            for number, (ids, text, error) in enumerate(found, first)
-        ]
+    for lines in read_texts(inputs):
+        yield [decode_line(line, tokenizer, one_line=one_line) for line in lines]
 
 
-def decode_line(line: bytes, tokenizer: Tokenizer) -> tuple[list[int], str, str | None]:
-    """Ids, text and error of a line of ids."""
-    ids: list[int] = []
-    for word in line.split():
-        if not word.isdigit():
-            found = word.decode(errors="backslashreplace")
-            return [], "", f"{found!r} is not an id; ids are whole numbers"
-        ids.append(int(word))
+def decode_line(line: Line, tokenizer: Tokenizer, *, one_line: bool) -> Line:
+    """A line with the text of the ids that it holds, or with what is wrong with them."""
+    words = line.text.split()
+    if wrong := [word for word in words if not (word.isdecimal() and len(word) < MAX_DIGITS)]:
+        return replace(line, text="", error=f"{wrong[0]!r} is not an id; ids are whole numbers")
+    ids = [*map(int, words)]
     try:
-        return ids, tokenizer.decode(ids), None
+        text = tokenizer.decode(ids)
     except InputError as problem:
-        return ids, "", str(problem)
+        return replace(line, text="", error=str(problem))
+    if one_line and "\n" in text:
+        return replace(line, text="", error="the text has several lines; --json shows it")
+    return replace(line, text=text, ids=ids)
 
 
 def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
-    """Texts of the lines as they arrive, or what is wrong with a line."""
-    for file, first, lines in read_lines(inputs):
-        is_json = file is not None and text_suffix(Path(file)) in JSON_LINES
-        yield [read_text(file, number, line, is_json) for number, line in enumerate(lines, first)]
+    """Texts of the lines as they arrive, or what is wrong with a line; of stdin without inputs."""
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
+    files: list[Path | None] = [file for source in inputs for file in find_files(source)]
+    for file in files or [None]:
+        name = None if file is None else str(file)
+        is_json = file is not None and text_suffix(file) in JSON_LINES
+        number = 1
+        for lines in stream_lines(stdin) if file is None else file_lines(file):
+            yield [
+                read_line(name, place, line, is_json) for place, line in enumerate(lines, number)
+            ]
+            number += len(lines)
 
 
-def read_text(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
+def read_line(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
     try:
         return Line(file, number, line_text(line, is_json=is_json))
     except ValueError as problem:
         return Line(file, number, error=str(problem))
-
-
-def read_lines(inputs: Sequence[str]) -> Iterator[tuple[str | None, int, list[bytes]]]:
-    """A file, the number of a line and the lines from there on, as they arrive."""
-    stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
-    files = [file for source in inputs for file in find_files(source)]
-    sources: list[tuple[str | None, Iterator[list[bytes]]]] = [
-        (str(file), file_lines(file)) for file in files
-    ]
-    for name, parts in sources or [(None, stream_lines(stdin))]:
-        number = 1
-        for lines in parts:
-            yield name, number, lines
-            number += len(lines)

@@ -33,7 +33,7 @@ def test_without_text_the_vocabulary_alone_is_audited(glmctl, bert):
     ]  # fmt: skip
     assert "[MASK] 4" in lines[6]
     assert lines[-2].startswith("note: special tokens: no [sMASK] and no [gMASK]")
-    assert lines[-1].startswith("  to tell the objectives apart")
+    assert lines[-1] == "  choose a --special that has them, as glm-english-task"
     assert "characters" not in done.stdout
 
 

@@ -62,12 +62,13 @@ def test_a_line_that_is_not_utf8_is_a_record_of_its_own_in_json(tmp_path):
 
 def test_bad_ids_keep_their_place(glmctl):
     good = glmctl("tokenize", stdin="oven").stdout
-    done = glmctl("tokenize", "--decode", stdin=f"{good}999999\nx 1\n-1\n{good}")
+    done = glmctl("tokenize", "--decode", stdin=f"{good}999999\nx 1\n-1\n{good}{'9' * 5000}")
     assert done.returncode == 1
-    assert done.stdout == "oven\n\n\n\noven\n"
+    assert done.stdout == "oven\n\n\n\noven\n\n"
     assert "line 2: id 999999: not in the vocabulary, whose ids are 0 to" in done.stderr
     assert "line 3: 'x' is not an id; ids are whole numbers" in done.stderr
     assert "line 4: '-1' is not an id" in done.stderr
+    assert "line 6: '999" in done.stderr
 
 
 def test_a_text_of_several_lines_is_shown_in_json_only(glmctl, tmp_path):

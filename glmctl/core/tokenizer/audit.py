@@ -123,17 +123,16 @@ def ids_out_of_range(tokenizer: Tokenizer, rows: int) -> Iterator[Finding]:
 
 def missing_tokens(tokenizer: Tokenizer) -> Iterator[Finding]:
     """Special tokens that an objective needs and the layout lacks."""
-    strings, remedy = tokenizer.special.strings, "choose a --special that has them"
-    missing = [text for text in NEEDED if text not in strings]
-    if EOS not in strings and "[PAD]" not in strings:
-        missing.append(EOS)
-    if missing:
-        what = f"no {' and no '.join(missing)}: no training example can be made"
-        yield Finding("missing_token", "special tokens", what, remedy, spoils_training=True)
-    if missing := [text for text in ("[sMASK]", "[gMASK]") if text not in strings]:
-        what = f"no {' and no '.join(missing)}: the sentence and document objectives use [MASK]"
-        remedy = "to tell the objectives apart, choose a --special that has them: glm-english-task"
-        yield Finding("missing_token", "special tokens", what, remedy, spoils_training=False)
+    strings = tokenizer.special.strings
+    needed = NEEDED if "[PAD]" in strings else (*NEEDED, EOS)
+    for texts, then, spoils in (
+        (needed, "no training example can be made", True),
+        (("[sMASK]", "[gMASK]"), "the sentence and document objectives use [MASK]", False),
+    ):
+        if missing := [text for text in texts if text not in strings]:
+            what = f"no {' and no '.join(missing)}: {then}"
+            remedy = "choose a --special that has them, as glm-english-task"
+            yield Finding("missing_token", "special tokens", what, remedy, spoils)
 
 
 class TextAudit:

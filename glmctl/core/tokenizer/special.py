@@ -60,9 +60,8 @@ class SpecialTokens:
 
     def mask_for(self, objective: str) -> int:
         """The blank of an objective: token, sentence or document."""
-        task_masks = {"token": None, "sentence": self.smask, "document": self.gmask}
-        task_mask = task_masks[objective]
-        return self.mask if task_mask is None else task_mask
+        blank = {"token": None, "sentence": self.smask, "document": self.gmask}[objective]
+        return self.mask if blank is None else blank
 
 
 def place_special_tokens(

@@ -101,7 +101,7 @@ def test_a_layout_without_an_end_of_fills_is_no_layout(bert):
     assert finding.what == (
         "no <|endofpiece|> and no <|endoftext|>: no training example can be made"
     )
-    assert finding.remedy == "choose a --special that has them"
+    assert finding.remedy == "choose a --special that has them, as glm-english-task"
     assert finding.spoils_training
 
 
