@@ -28,28 +28,15 @@ def corrupt(
         Literal["token", "sentence", "document", "mix", "mlm"] | None,
         Option("--objective", help="What to hide; token, or what the recipe mixes, unless given."),
     ] = None,
-    whole_words: Annotated[
-        bool, Option("--whole-words", help="Count spans in words, and never cut one.")
-    ] = False,
+    whole_words: Annotated[bool, Option("--whole-words", help="Never cut a word.")] = False,
     seed: Annotated[
-        int | None,
-        Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Of every random draw."),
+        int | None, Option(min=0, max=2**63 - 1, metavar="N", help="Of every random draw.")
     ] = None,
-    jsonl: Annotated[
-        bool, Option("--jsonl", help="Lines are JSON: a text, and perhaps its id and its own seed.")
-    ] = False,
-    explain: Annotated[
-        bool, Option("--explain", help="Draw positions, and which token sees which.")
-    ] = False,
-    html: Annotated[
-        Path | None, Option("--html", metavar="FILE", help="Explain on a page for the browser.")
-    ] = None,
-    stats: Annotated[
-        bool, Option("--stats", help="Read all lines; compare their spans with the recipe's law.")
-    ] = False,
-    undo: Annotated[
-        bool, Option("--undo", help="Restore the text from the lines of --json.")
-    ] = False,
+    jsonl: Annotated[bool, Option("--jsonl", help="Lines hold a text, an id, a seed.")] = False,
+    explain: Annotated[bool, Option("--explain", help="Draw who sees whom.")] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Explain on a page.")] = None,
+    stats: Annotated[bool, Option("--stats", help="Test span lengths against the law.")] = False,
+    undo: Annotated[bool, Option("--undo", help="Restore the text from --json lines.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Hide spans of each line of text: Part A with its blanks, Part B with what stood there."""
@@ -88,29 +75,22 @@ def corrupt(
         records = stage.corrupt_source(source, setting, jsonl=jsonl)
         if stats:
             counted = stage.count_source(source, setting, complain, jsonl=jsonl)
-            if as_json:
-                render.show(counted, as_json=True)
-            else:
-                examples.show_statistics(counted)
+            examples.show_statistics(counted, as_json=as_json)
             has_errors = counted.num_failed_lines > 0
         elif html is not None:
-            drawn: list[Explanation] = []
+            page: list[Explanation] = []
             limit = examples.MOST_TOKENS
-            first = islice(chain.from_iterable(records), LINES_ON_PAGE)  # the rest is not read
-            has_errors = answer(
-                [[*first]], lambda record: drawn.append(reader.explain(record, limit))
-            )
-            examples.write_page(html, drawn)
+            first = [*islice(chain.from_iterable(records), LINES_ON_PAGE)]  # the rest is not read
+            has_errors = answer([first], lambda record: page.append(reader.explain(record, limit)))
+            examples.write_page(html, page)
         elif explain:
             limit = examples.tokens_on_screen()
-            has_errors = answer(
-                records, lambda record: examples.draw(reader.explain(record, limit))
-            )
+            has_errors = answer(records, lambda it: examples.draw(reader.explain(it, limit)))
         else:
             # A line that fails has as many lines of output as one that does not.
             schema = "CorruptedLine" if as_json else None
             has_errors = answer(
-                records, lambda record: examples.say_parts(*reader.describe(record)), schema, "\n"
+                records, lambda it: examples.say_parts(*reader.describe(it)), schema, "\n"
             )
     if has_errors:
         raise Exit(1)

@@ -142,11 +142,14 @@ def html_class(token: TokenView) -> str:
     return part + " blank" * token.is_blank + " gap" * bool(token.num_skipped)
 
 
-def show_statistics(found: SpanStatistics) -> None:
+def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:
     """Print for each objective its figures and the histogram of its spans, and the test."""
+    if as_json:
+        render.show(found, as_json=True)
+        return
     for name, statistics in found.objectives.items():
         render.out.print(Text(f"{name} objective", style="bold"))
-        values = asdict(statistics)
+        values = dict(statistics)
         lengths, law = values.pop("span_lengths"), values.pop("law_share")
         for line in render.value_lines(values, indent="  "):
             render.out.print(line)

@@ -23,22 +23,16 @@ def guide(
     """Read a guide; every command in it works as it is printed."""
     texts = {known: (FOLDER / lang / f"{known}.md").read_text("utf-8") for known in ORDER}
     if name is None:
-        subjects = {known: subject(text) for known, text in texts.items()}
+        subjects = {known: text.splitlines()[2] for known, text in texts.items()}
         if as_json:
             render.emit("GuideList", {"lang": lang, "guides": subjects})
         else:
             render.table(("guide", "what it is about"), [*subjects.items()])
-        return
-    if name not in texts:
+    elif name not in texts:
         close = [known for known in texts if name in known] or get_close_matches(name, texts)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(texts)}"
         raise UsageError(name, f"there is no guide of this name; {hint}")
-    if as_json:
+    elif as_json:
         render.emit("Guide", {"name": name, "lang": lang, "text": texts[name]})
     else:
         render.markdown(texts[name])
-
-
-def subject(text: str) -> str:
-    """What a guide is about: the line under its title."""
-    return text.splitlines()[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Context, Exit, Option
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 ONE_LINE = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
+def number(help: str, metavar: str = "N") -> Any:
+    return Option(metavar=metavar, help=help)
+
+
 def infill(
     context: Context,
     texts: Annotated[
@@ -24,45 +28,20 @@ def infill(
         Argument(metavar="TEXT", help="Text with [MASK]; without one, lines or JSONL of stdin."),
     ] = None,
     model: options.Model = None,  # the default model of the package
-    choices: Annotated[
-        str | None, Option(metavar="A,B", help="Fill with the best of these.")
-    ] = None,
-    num_beams: Annotated[
-        int | None, Option(metavar="N", help="Ways to fill a blank followed at once.")
-    ] = None,
-    length_penalty: Annotated[
-        float | None, Option(metavar="P", help="Rank beams by log-probability / length^P.")
-    ] = None,
-    n_best: Annotated[
-        int | None, Option(metavar="N", help="Print N lines a text: its best fills, score first.")
-    ] = None,
-    no_repeat_ngram: Annotated[
-        int | None, Option(metavar="N", help="Write no N tokens in a row twice.")
-    ] = None,
-    min_new_tokens: Annotated[
-        int | None, Option(metavar="N", help="Fewest tokens of one blank.")
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None, Option(metavar="N", help="Most tokens of one blank.")
-    ] = None,
-    temperature: Annotated[
-        float | None, Option(metavar="T", help="Draw tokens; 0 takes the best.")
-    ] = None,
-    top_k: Annotated[int | None, Option(metavar="N", help="Draw among the N best tokens.")] = None,
-    top_p: Annotated[
-        float | None, Option(metavar="P", help="Draw among tokens that make up P.")
-    ] = None,
-    seed: Annotated[int | None, Option(metavar="N", help="Of every random draw.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        Option("--set", metavar="KEY=VALUE", help="A decode setting, as decode.top_k=40."),
-    ] = None,
-    streams: Annotated[
-        bool, Option("--stream", help="Print tokens as they are chosen, one text at a time.")
-    ] = False,
-    explains: Annotated[
-        bool, Option("--explain", help="Show what is fed at which position, and what follows.")
-    ] = False,
+    choices: Annotated[str | None, number("Fill with the best of these.", "A,B")] = None,
+    num_beams: Annotated[int | None, number("Ways to fill a blank followed at once.")] = None,
+    length_penalty: Annotated[float | None, number("Rank by log-prob / length^P.", "P")] = None,
+    n_best: Annotated[int | None, number("Print N lines a text, score first.")] = None,
+    no_repeat_ngram: Annotated[int | None, number("Write no N tokens in a row twice.")] = None,
+    min_new_tokens: Annotated[int | None, number("Fewest tokens of one blank.")] = None,
+    max_new_tokens: Annotated[int | None, number("Most tokens of one blank.")] = None,
+    temperature: Annotated[float | None, number("Draw tokens; 0 takes the best.", "T")] = None,
+    top_k: Annotated[int | None, number("Draw among the N best tokens.")] = None,
+    top_p: Annotated[float | None, number("Draw among tokens that make up P.", "P")] = None,
+    seed: Annotated[int | None, number("Of every random draw.")] = None,
+    overrides: options.SetDecode = None,
+    streams: Annotated[bool, Option("--stream", help="Print tokens as they are chosen.")] = False,
+    explains: Annotated[bool, Option("--explain", help="Show positions, and chances.")] = False,
     batch_size: Annotated[int, Option(min=1, metavar="N", help="Lines filled together.")] = 16,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -115,19 +94,12 @@ def show_results(results: Iterable[LineResult], *, as_json: bool, num_lines: int
 
 def emit_result(result: LineResult) -> None:
     """Print the record of one line, or of a token of it."""
-    record: dict[str, Any] = {"line": result.line}
     if result.token is not None:
-        render.emit("InfillingToken", record | asdict(result.token))
+        render.emit("InfillingToken", {"line": result.line, **asdict(result.token)})
         return
-    if result.id is not None:
-        record["id"] = result.id
-    if result.filled is None:
-        record["error"] = result.error
-    else:
-        record |= asdict(result.filled)
-    if result.explanation is not None:
-        record["explanation"] = asdict(result.explanation)
-    render.emit("Infilling", record)
+    names = ("line", "id", "error", "explanation")
+    record = {name: value for name in names if (value := asdict(result)[name]) is not None}
+    render.emit("Infilling", record | (asdict(result.filled) if result.filled else {}))
 
 
 def show_explanation(explanation: Explanation) -> None:
@@ -135,11 +107,6 @@ def show_explanation(explanation: Explanation) -> None:
     render.say(f"\nPart A, {explanation.num_tokens:,} tokens: {' '.join(explanation.part_a)}")
     for number, tokens in enumerate(explanation.blanks, 1):
         render.say(f"\nblank {number}")
-        render.table(
-            ("reads", "place", "in span", "chooses", "probability"),
-            [
-                (t.reads, f"{t.place}", f"{t.place_in_span}", t.chooses, f"{t.probability:.4f}")
-                for t in tokens
-            ],
-        )
+        rows = [(*map(str, astuple(token)[:-1]), f"{token.probability:.4f}") for token in tokens]
+        render.table(("reads", "place", "in span", "chooses", "probability"), rows)
     render.say("")

@@ -47,6 +47,10 @@ Set = Annotated[
         autocompletion=complete_set,
     ),
 ]
+SetDecode = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="A decode setting, as decode.top_k=40."),
+]
 RunDir = Annotated[
     Path | None,
     Option(
@@ -76,7 +80,6 @@ Tokenizer = Annotated[
     str | None,
     Option("--tokenizer", metavar="NAME|FILE|DIR", help="The vocabulary to use."),
 ]
-Seed = Annotated[int, Option("--seed", min=0, metavar="N", help="Of every random draw.")]
 Model = Annotated[
     str | None,
     Option("--model", metavar="CKPT", help="A model or run folder, a checkpoint, or a name."),

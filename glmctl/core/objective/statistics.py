@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,30 +23,6 @@ FEWEST_EXPECTED = 5
 """Of a cell of the chi-square; lengths that are expected less often share a cell."""
 NEVER = 1e-9
 """A chance that is taken for none."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Lengths in tokens."""
-
-    shortest: int
-    mean: float
-    longest: int
-
-
-@dataclass(frozen=True)
-class ObjectiveStatistics:
-    """The examples of one objective."""
-
-    num_lines: int
-    num_source_tokens: int  # [CLS] and the end token included, as for mask_ratio
-    masked_share: float
-    num_spans: int
-    mean_span_length: float
-    part_a: Spread
-    part_b: Spread
-    span_lengths: dict[int, int]  # number of spans by their length
-    law_share: list[float] | None  # of the lengths 1, 2, ...; None: they have no law
 
 
 @dataclass(frozen=True)
@@ -65,7 +42,7 @@ class SpanStatistics:
     num_lines: int
     num_failed_lines: int
     span_length_unit: str
-    objectives: dict[str, ObjectiveStatistics]
+    objectives: dict[str, dict[str, Any]]
     law: str  # what is tested, or why nothing is
     test: ChiSquare | None
 
@@ -80,18 +57,27 @@ class Tally:
     part_a: Counter[int] = field(default_factory=Counter)
     part_b: Counter[int] = field(default_factory=Counter)
 
-    def result(self, law_share: list[float] | None) -> ObjectiveStatistics:
-        return ObjectiveStatistics(
-            num_lines=self.part_a.total(),
-            num_source_tokens=self.source_tokens,
-            masked_share=self.hidden_tokens / self.source_tokens,
-            num_spans=self.span_lengths.total(),
-            mean_span_length=mean(self.span_lengths),
-            part_a=Spread(min(self.part_a), mean(self.part_a), max(self.part_a)),
-            part_b=Spread(min(self.part_b), mean(self.part_b), max(self.part_b)),
-            span_lengths=dict(sorted(self.span_lengths.items())),
-            law_share=law_share,
-        )
+    def result(self, law_share: list[float] | None) -> dict[str, Any]:
+        """Figures by name; source tokens include [CLS] and the end token, as for mask_ratio.
+
+        Args:
+            law_share: of the lengths 1, 2, ...; None: they have no law.
+        """
+        return {
+            "num_lines": self.part_a.total(),
+            "num_source_tokens": self.source_tokens,
+            "masked_share": self.hidden_tokens / self.source_tokens,
+            "num_spans": self.span_lengths.total(),
+            "mean_span_length": mean(self.span_lengths),
+            "part_a": spread(self.part_a),
+            "part_b": spread(self.part_b),
+            "span_lengths": dict(sorted(self.span_lengths.items())),
+            "law_share": law_share,
+        }
+
+
+def spread(lengths: Counter[int]) -> dict[str, float]:
+    return {"shortest": min(lengths), "mean": mean(lengths), "longest": max(lengths)}
 
 
 def mean(lengths: Counter[int]) -> float:
