@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,14 +40,13 @@ class Batch:
     num_targets: int
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(
-            self.input_ids.to(device),
-            self.position_ids.to(device),
-            self.segments,
-            self.wanted.to(device),
-            self.target_ids.to(device),
-            self.kinds.to(device),
-            self.num_targets,
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            wanted=self.wanted.to(device),
+            target_ids=self.target_ids.to(device),
+            kinds=self.kinds.to(device),
         )
 
 
@@ -78,8 +78,7 @@ def target_kinds(examples: Examples) -> IntArray:
     """What each token of the examples is a target of, for losses by kind, [T].
 
     `objective * len(SPAN_BUCKETS) + bucket`, where the bucket is the last one that the length of
-    the token's span reaches; tokens outside spans, and those of masked LM, have the
-    first.
+    the token's span reaches; tokens outside spans, and those of masked LM, have the first.
     """
     per_objective = len(SPAN_BUCKETS)
     kinds = np.repeat(examples.objective.astype(np.int64) * per_objective, examples.lengths)
@@ -117,37 +116,25 @@ class StepData:
         return sum(batch.num_targets for batch in self.micro_batches.values())
 
 
+@dataclass
 class TrainingData:
-    """The corrupted rows of every step.
+    """The corrupted rows of every step."""
 
-    Args:
-        stores: the corpora; their documents are numbered one corpus after another.
-        order: over the documents of all of them.
-        corruption: hides spans.
-        special: ids of [CLS] and of the end token.
-        global_batch_size: rows of a step.
-        micro_batch_size: rows of one forward.
-        end_row: row after the last one of the run, which may leave its last step smaller.
-    """
+    stores: Sequence[TokenStore]
+    """The corpora; their documents are numbered one corpus after another."""
+    order: RowOrder
+    """Over the documents of all of them."""
+    corruption: Corruption
+    special: SpecialTokens
+    global_batch_size: int
+    micro_batch_size: int
+    end_row: int = sys.maxsize
+    """Row after the last one of the run, which may leave its last step smaller."""
 
-    def __init__(
-        self,
-        stores: Sequence[TokenStore],
-        order: RowOrder,
-        corruption: Corruption,
-        special: SpecialTokens,
-        global_batch_size: int,
-        micro_batch_size: int,
-        end_row: int = sys.maxsize,
-    ) -> None:
-        self.stores = stores
-        self.first_documents = np.cumsum([0, *(len(store.lengths) for store in stores)])
-        self.order = order
-        self.corruption = corruption
-        self.special = special
-        self.global_batch_size = global_batch_size
-        self.micro_batch_size = micro_batch_size
-        self.end_row = end_row
+    @cached_property
+    def first_documents(self) -> IntArray:
+        """Number of the first document of each corpus."""
+        return np.cumsum([0, *(len(store.lengths) for store in self.stores)])
 
     def step(self, step: int, rank: int = 0, num_replicas: int = 1) -> StepData:
         """What a replica trains on in step number `step`, from 0.
@@ -184,8 +171,6 @@ class TrainingData:
         corpora = np.searchsorted(self.first_documents, pieces.document, "right") - 1
         documents = pieces.document - self.first_documents[corpora]
         columns = (heads + 1, sizes, corpora, documents, pieces.start, pieces.stop)
-        for head, size, corpus, document, start, stop in zip(
-            *(column.tolist() for column in columns), strict=True
-        ):
+        for head, size, corpus, document, start, stop in np.stack(columns, 1).tolist():
             tokens[head : head + size] = self.stores[corpus].tokens(document, start, stop)
         return tokens, lengths, pieces.keys

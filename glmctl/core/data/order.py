@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -111,11 +111,8 @@ class RowOrder:
     def pieces(self, first_row: int, num_rows: int) -> Pieces:
         """The pieces of a stretch of rows, which may cross from one epoch into the next."""
         cut = self._packed if self.pack else self._single
-        parts = [cut(*stretch) for stretch in self._by_epoch(first_row, num_rows)]
-        if len(parts) == 1:
-            return parts[0]
-        names = [field.name for field in fields(Pieces)]
-        return Pieces(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        parts = [vars(cut(*stretch)) for stretch in self._by_epoch(first_row, num_rows)]
+        return Pieces(*(np.concatenate([part[name] for part in parts]) for name in parts[0]))
 
     def _by_epoch(self, first_row: int, num_rows: int) -> Iterator[tuple[int, int, int]]:
         """Split a stretch of rows into (epoch, first row in it, row after the last)."""
@@ -156,15 +153,8 @@ class RowOrder:
         head = ends[place] - self.extents[document]  # where the [CLS] of the document stands
         length = self.lengths[document]
         after = np.append(cuts[1:], stop) - head
-        start = np.maximum(cuts - head - 1, 0)
-        return self._number(
-            epoch,
-            cuts // self.room,
-            document,
-            start,
-            np.minimum(after - 1, length),
-            after > length + 1,
-        )
+        start, end = np.maximum(cuts - head - 1, 0), np.minimum(after - 1, length)
+        return self._number(epoch, cuts // self.room, document, start, end, after > length + 1)
 
     def _single(self, epoch: int, first: int, last: int) -> Pieces:
         order, readings, ends = self.epoch_order(epoch)

@@ -97,6 +97,15 @@ def test_the_number_of_processes_changes_nothing(corpus, tokenizer_config, tmp_p
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
+def test_the_tokenizer_of_a_model_folder_reaches_every_process(corpus, tokenizer_config, tmp_path):
+    tokenizer = load_tokenizer(
+        TokenizerConfig(path="own.model"), Path(tokenizer_config.path).parent
+    )
+    plan = plan_shards([CorpusConfig(name="text", path=str(corpus))], tokenizer)
+    manifest = write_shards(plan, tmp_path / "out", 2, lambda _: None)
+    assert manifest["num_documents"] == 60
+
+
 def test_an_interrupted_run_keeps_what_is_whole_and_ends_the_same(
     corpus, tokenizer_config, tmp_path
 ):
