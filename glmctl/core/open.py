@@ -61,7 +61,7 @@ class Glm:
     license: str | None = None
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
     layout: LayoutConfig | None = None  # how its own code reads ids and positions
-    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
 
     def logits(

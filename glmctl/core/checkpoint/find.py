@@ -51,7 +51,7 @@ class Found:
     license: str | None = None
     quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
     layout: LayoutConfig | None = None  # how its own code reads ids and positions
-    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of tasks, by their own names
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
 
@@ -160,7 +160,7 @@ def read_checkpoint(folder: Path) -> Found:
 
 def read_original(path: Path, model: str | None) -> Found:
     """A checkpoint of the original code, which holds all sizes but the number of heads."""
-    tensors = original.read_tensors(path)
+    tensors, heads = original.read_with_heads(path)
     if model is not None:
         given, place = given_sizes(Path(model), model), model
     else:
@@ -185,7 +185,7 @@ def read_original(path: Path, model: str | None) -> Found:
         config = ModelConfig(**({"max_positions": NO_TABLE} | given | stored))
     except ValidationError as error:
         raise InputError(place, f"holds sizes that make no model: {error}") from error
-    return Found(config, tensors, None)
+    return Found(config, tensors, None, heads=heads)
 
 
 def sizes_beside(shard: Path, path: Path) -> tuple[dict[str, Any], str]:

@@ -49,7 +49,7 @@ class Release:
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     heads: Mapping[str, Tensor]
-    """Of tasks, by their own names."""
+    """Of a task."""
     quantize: QuantizationConfig | None
     layout: LayoutConfig | None
 
@@ -69,7 +69,7 @@ def read_release(
         InputError: naming everything that does not fit.
     """
     named = without_lead(dialect, stored)
-    heads = {name for name in named if dialect.heads and re.match(dialect.heads, name)}
+    heads = {name for name in named if name.rpartition(".")[0] in dialect.heads}
     learned = {
         name: tensor
         for name, tensor in named.items()
@@ -83,7 +83,7 @@ def read_release(
     return Release(
         meaning.config,
         LazyTensors(reader.makers),
-        {name: named[name].tensor for name in heads},
+        {head_name(dialect, name): named[name].tensor for name in heads},
         None if meaning.bits is None else QuantizationConfig.model_validate({"bits": meaning.bits}),
         meaning.layout,
     )
@@ -92,6 +92,11 @@ def read_release(
 def without_lead(dialect: Dialect, stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """The tensors without what a wrapper class has put in front of their names."""
     return {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
+
+
+def head_name(dialect: Dialect, name: str) -> str:
+    module, _, kind = name.rpartition(".")
+    return f"{dialect.heads[module]}.{kind}"
 
 
 class _Reader:

@@ -20,6 +20,7 @@ from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.heads import summed_cross_entropy
 from glmctl.core.model.init import init_weights
 from glmctl.core.model.position import RelativePositions
+from glmctl.core.model.prompt import Prompt
 from glmctl.core.model.rotary import RotaryPositions
 from glmctl.recipe.schema import ModelConfig
 
@@ -75,9 +76,11 @@ class GLM(nn.Module):
         for block in self.blocks:
             block.get_submodule("ffn").compile(dynamic=True)
 
-    def embed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+    def embed(self, input_ids: Tensor, position_ids: Tensor, prompt: Prompt | None) -> Tensor:
         """Word, place in Part A and place in the span, summed: [T] and [2, T] -> [T, H]."""
         x = self.word_embedding(input_ids)
+        if prompt is not None:
+            x = prompt.put_into(x)
         if self.position_embedding is not None:
             x = x + self.position_embedding(position_ids[0])
         if self.span_position_embedding is not None:
@@ -92,6 +95,7 @@ class GLM(nn.Module):
         segments: Segments,
         wanted: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        prompt: Prompt | None = None,
     ) -> Tensor:
         """Run all layers over packed samples.
 
@@ -102,11 +106,12 @@ class GLM(nn.Module):
                 `prefix` attention reads.
             wanted: rows whose result is needed, ascending, [M]; None for all.
             cache: a fresh one takes the keys and values of sample r into its row r.
+            prompt: learned vectors in the place of some words.
 
         Returns:
             Hidden states after the final norm, [M, H], or [T, H] without `wanted`.
         """
-        x = self.embed(input_ids, position_ids)
+        x = self.embed(input_ids, position_ids, prompt)
         segments = self.visible(segments)
         num_prefix = self.config.num_prefix_tokens
         all_rows = Sight(segments, None, x, num_prefix)
@@ -140,7 +145,7 @@ class GLM(nn.Module):
     def step(self, input_ids: Tensor, position_ids: Tensor, cache: KeyValueCache) -> Tensor:
         """Append one token to every beam of the cache: [R x K] and [2, R x K] -> [R x K, H]."""
         assert self.relative is None, "relative positions have no cache"
-        x = self.embed(input_ids, position_ids)
+        x = self.embed(input_ids, position_ids, None)
         turns = None if self.rotary is None else self.rotary(position_ids)
         places = cache.next_places()
         for i, block in enumerate(self.blocks):

@@ -43,8 +43,8 @@ class Dialect:
     """Their module of learned prefixes (P-tuning v2)."""
     ignored: str = ""
     """Regular expression of tensors that are computed, not learned."""
-    heads: str = ""
-    """Regular expression of tensors of task heads, which are handed on by their names."""
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Their modules of a task head -> ours."""
     start: Mapping[str, str] = field(default_factory=dict)
     """Our keys of `[layout]` -> theirs, the ids from which their code derives positions."""
     splits_at_jumps: bool = False

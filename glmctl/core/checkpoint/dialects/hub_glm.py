@@ -41,5 +41,5 @@ HUB_GLM = Dialect(
     components=components,
     fixed={"relative_encoding": (False,), "block_position_encoding": (True,)},
     lead="glm.",
-    heads=r"(dense|out_proj)\.(weight|bias)$",
+    heads={"dense": "pool", "out_proj": "classes"},
 )

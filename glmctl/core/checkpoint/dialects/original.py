@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +32,16 @@ LAYER_NAMES = {
     "post_attention_layernorm.": "ffn_norm.",
     "mlp.dense_h_to_4h.": "ffn.up.",
     "mlp.dense_4h_to_h.": "ffn.down.",
+}
+# A wrapper that classifies puts this in front of the names of the model in it.
+LEAD = "model."
+HEAD_NAMES = {
+    "pool_layer.": "pool.",
+    "multichoice_head.": "classes.",
+    "prompt_spell.spell_embeddings.": "prompt.embedding.",
+    "prompt_spell.lstm_head.": "prompt.lstm.",
+    "prompt_spell.mlp_head.0.": "prompt.first.",
+    "prompt_spell.mlp_head.2.": "prompt.second.",
 }
 # Distances are computed, not stored, here.
 DERIVED = "transformer.position_embeddings.inv_freq"
@@ -64,30 +74,71 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The weights of a checkpoint under our names, model-parallel shards merged.
 
     Raises:
-        InputError: a file is damaged, holds more than data, or holds tensors that are unknown.
+        InputError: a file is damaged, holds more than data, holds tensors that are unknown, or is
+            no shard of the same model as the others.
     """
-    shards = [_read_module(file) for file in find_shards(path)]
+    return read_with_heads(path)[0]
+
+
+def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights, and those of a task head or prompt encoder, under our names."""
+    files = find_shards(path)
+    shards = [_read_module(file) for file in files]
+    problems = [*_missing_ranks(files), *_differences(files, shards)]
     tensors: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
     unknown = []
-    for name in shards[0]:
-        ours = our_name(name)
-        if name == DERIVED:
-            continue
-        if ours is None:
-            unknown.append(name)
-            continue
-        tensors[ours] = _merge(ours, [shard[name] for shard in shards])
+    for name, tensor in shards[0].items():
+        ours, head = our_name(name), head_name(name)
+        if head is not None:
+            heads[head] = tensor  # the same in every shard
+        elif ours is None:
+            unknown += [] if name == DERIVED else [name]
+        elif not problems:
+            tensors[ours] = _merge(ours, [shard[name] for shard in shards])
     if unknown:
-        raise InputError(
-            str(path),
+        problems.append(
             f"{len(unknown)} tensors that a GLM does not have, first {unknown[0]!r}; "
-            "task heads and prompt encoders are not read by this version",
+            "use a checkpoint of the original code"
         )
-    return tensors
+    if problems:
+        raise InputError(str(path), *problems)
+    return tensors, heads
+
+
+def _missing_ranks(files: Sequence[Path]) -> Iterator[str]:
+    """Shards that are not there, by the numbers of those that are."""
+    numbers = [
+        int(match[1]) for file in files if (match := re.search(r"mp_rank_(\d+)_", file.name))
+    ]
+    for number in sorted({*range(max(numbers, default=0))} - {*numbers}):
+        yield f"shard mp_rank_{number:02d}_model_states.pt of {max(numbers) + 1} is missing"
+
+
+def _differences(files: Sequence[Path], shards: Sequence[Mapping[str, Tensor]]) -> Iterator[str]:
+    """Where a shard is not one of the same model as the first."""
+    first = shards[0]
+    for file, shard in zip(files[1:], shards[1:], strict=True):
+        for name in sorted(first.keys() ^ shard.keys()):
+            has, lacks = (files[0], file) if name in first else (file, files[0])
+            yield f"tensor {name} is in {has.name} and not in {lacks.name}"
+        for name in first.keys() & shard.keys():
+            ours, theirs = tuple(first[name].shape), tuple(shard[name].shape)
+            if ours != theirs:
+                yield f"tensor {name} is {ours} in {files[0].name} and {theirs} in {file.name}"
+
+
+def head_name(name: str) -> str | None:
+    """Our name of a tensor of a task head or prompt encoder; None for others."""
+    for theirs, ours in HEAD_NAMES.items():
+        if name.startswith(theirs):
+            return ours + name[len(theirs) :]
+    return None
 
 
 def our_name(name: str) -> str | None:
     """Our name of one of their tensors; None when a plain GLM has no such tensor."""
+    name = name.removeprefix(LEAD)
     layer = re.fullmatch(r"transformer\.layers\.(\d+)\.(.+\.)(weight|bias)", name)
     if layer and layer[2] in LAYER_NAMES:
         return f"blocks.{layer[1]}.{LAYER_NAMES[layer[2]]}{layer[3]}"

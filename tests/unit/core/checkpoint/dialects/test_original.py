@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmctl.core.checkpoint.dialects.original import find_shards, our_name, read_tensors
+from glmctl.core.checkpoint.dialects.original import (
+    find_shards,
+    our_name,
+    read_tensors,
+    read_with_heads,
+)
 from glmctl.errors import InputError
 
 
@@ -102,7 +107,48 @@ def test_a_file_without_a_module_is_no_glm_checkpoint(tmp_path):
         read_tensors(save(tmp_path / "other.pt", {"state_dict": {}}))
 
 
-def test_tensors_of_task_heads_are_named(tmp_path):
-    file = save(tmp_path / "cls.pt", {"module": {"pool_layer.weight": torch.ones(2, 2)}})
-    with pytest.raises(InputError, match=r"first 'pool_layer\.weight'"):
+def test_heads_of_a_task_and_of_a_prompt_are_handed_on(tmp_path):
+    module = {
+        "model.word_embeddings.weight": torch.ones(4, 2),
+        "pool_layer.weight": torch.full((2, 2), 2.0),
+        "multichoice_head.bias": torch.full((3,), 3.0),
+        "prompt_spell.lstm_head.bias_ih_l1_reverse": torch.full((8,), 4.0),
+        "prompt_spell.mlp_head.2.weight": torch.full((2, 2), 5.0),
+    }
+    tensors, heads = read_with_heads(save(tmp_path / "cls.pt", {"module": module}))
+    assert tensors.keys() == {"word_embedding.weight"}
+    assert {name: tensor.flatten()[0].item() for name, tensor in heads.items()} == {
+        "pool.weight": 2.0,
+        "classes.bias": 3.0,
+        "prompt.lstm.bias_ih_l1_reverse": 4.0,
+        "prompt.second.weight": 5.0,
+    }
+
+
+def test_tensors_of_no_glm_are_named(tmp_path):
+    file = save(tmp_path / "other.pt", {"module": {"visual.weight": torch.ones(2, 2)}})
+    with pytest.raises(InputError, match=r"first 'visual\.weight'"):
         read_tensors(file)
+
+
+def test_a_missing_rank_is_named(tmp_path):
+    module = {"transformer.final_layernorm.bias": torch.ones(2)}
+    for rank in (0, 2, 3):
+        save(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": module})
+    with pytest.raises(InputError, match=r"shard mp_rank_01_model_states\.pt of 4 is missing"):
+        read_tensors(tmp_path)
+
+
+def test_a_shard_of_another_model_is_named(tmp_path):
+    name = "transformer.layers.0.mlp.dense_h_to_4h.bias"
+    norm = {"transformer.final_layernorm.bias": torch.ones(2)}
+    save(tmp_path / "mp_rank_00_model_states.pt", {"module": {name: torch.ones(8), **norm}})
+    save(tmp_path / "mp_rank_01_model_states.pt", {"module": {name: torch.ones(6)}})
+    with pytest.raises(InputError) as caught:
+        read_tensors(tmp_path)
+    assert caught.value.problems == (
+        "tensor transformer.final_layernorm.bias is in mp_rank_00_model_states.pt and not in "
+        "mp_rank_01_model_states.pt",
+        f"tensor {name} is (8,) in mp_rank_00_model_states.pt and (6,) in "
+        "mp_rank_01_model_states.pt",
+    )
