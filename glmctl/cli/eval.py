@@ -65,7 +65,7 @@ def eval(
     for problem in result.problems[:NUM_NAMED]:
         render.complain(problem)
     if len(result.problems) > NUM_NAMED:
-        render.complain(f"and {len(result.problems) - NUM_NAMED:,} more rows")
+        render.complain(f"{len(result.problems) - NUM_NAMED:,} more; results.json names them")
     if as_json:
         render.show(result, as_json=True)
     else:
@@ -76,23 +76,15 @@ def eval(
 
 def show_scores(result: Evaluation) -> None:
     """Print a line for each task, and what must be known to read it."""
-    render.table(
-        ("task", "metric", "score", "95 % interval", "majority", "questions", "pattern"),
-        [row(name, task) for name, task in result.tasks.items()],
-    )
+    columns = ("task", "metric", "score", "95 % interval", "majority", "questions", "pattern")
+    render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
         render.say(f"average of the suite: {result.average:.2f}")
-    first = next(iter(result.tasks.values()))
-    render.say(f"{first.protocol}: {result.model} is not fine-tuned for these tasks")
+    for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
+        render.say(f"{protocol}: {result.model} is not fine-tuned for these tasks")
     for name, task in result.tasks.items():
-        if task.split_words:
-            words = ", ".join(repr(word) for word in task.split_words)
-            render.warn(f"{name}: the tokenizer cuts {words}; words are scored by all their tokens")
-        if task.num_cut:
-            render.note(
-                f"{name}: {task.num_cut:,} of {task.num_examples:,} texts are cut to "
-                f"{task.max_length} tokens"
-            )
+        for note in task.notes:
+            render.note(f"{name}: {note}")
     render.note(f"predictions and results: {result.out}")
 
 
@@ -111,13 +103,13 @@ def list_tasks(*, as_json: bool) -> None:
     """Print the suites of the package with their tasks."""
     from glmctl.core.tasks.find import builtin_suites
 
-    rows = [
-        (suite.name, task.name, task.kind, "/".join(task.metrics), len(task.patterns), task.status)
-        for suite in builtin_suites()
-        for task in suite.tasks
-    ]
     columns = ("suite", "task", "kind", "metrics", "patterns", "status")
+    rows = [
+        (suite.name, it.name, it.kind, "/".join(it.metrics), f"{len(it.patterns)}", it.status)
+        for suite in builtin_suites()
+        for it in suite.tasks
+    ]
     if as_json:
         render.emit("TaskList", {"tasks": [dict(zip(columns, it, strict=True)) for it in rows]})
     else:
-        render.table(columns, [tuple(map(str, it)) for it in rows])
+        render.table(columns, rows)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from glmctl import __version__
@@ -57,9 +58,9 @@ class TaskResult:
     """Most tokens of text and answer; longer texts lose tokens from the end."""
     pattern: int
     scored_by: str
-    split_words: tuple[str, ...]
-    """Words of the verbalizer that the tokenizer cuts, scored by the sum of their tokens."""
     protocol: str
+    notes: tuple[str, ...]
+    """What must be known to read the score."""
     status: str
     file: str
     digest: str
@@ -76,7 +77,7 @@ class Evaluation:
     license: str | None
     tasks: Mapping[str, TaskResult]
     average: float | None
-    """Of all tasks of the suite, each the mean of its metrics as its authors report them."""
+    """Of the tasks of the suite, each the mean of its metrics, as its authors do."""
     limit: int | None
     out: str
     made_with: Mapping[str, Any]
@@ -270,14 +271,23 @@ def evaluate(
         asker.max_length,
         task.pattern,
         asker.scored_by,
-        tuple(asker.split_words),
         PROTOCOL,
+        tuple(notes(asker, questions)),
         task.status,
         str(request.file),
         digest_of(request.file),
         round(time.monotonic() - started_at, 2),
     )
     return result, predictions, problems
+
+
+def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
+    """What must be known to read the score."""
+    if asker.split_words:
+        words = ", ".join(map(repr, asker.split_words))
+        yield f"the tokenizer cuts {words}; words are scored by all their tokens"
+    if num_cut := sum(question.is_cut for question in questions):
+        yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
 
 
 def answer(
@@ -331,13 +341,8 @@ def average(suite: Suite, results: Mapping[str, TaskResult]) -> float | None:
     """Mean over the tasks of a suite, once all of them are there."""
     if len(suite.main) < 2 or not {*suite.main} <= {*results}:
         return None
-    tasks = {task.name: task for task in suite.tasks}
-    means = [
-        sum(results[name].metrics[it].value for it in tasks[name].reported)
-        / len(tasks[name].reported)
-        for name in suite.main
-    ]
-    return sum(means) / len(means)
+    values = [[it.value for it in results[name].metrics.values()] for name in suite.main]
+    return fmean(map(fmean, values))
 
 
 def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from glmctl.core.decode.infill import around_blanks
-from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.audit import script_of
+from glmctl.core.tokenizer.base import Tokenizer
 
 # Letters of a script after which it is no longer looked at.
 ENOUGH = 200

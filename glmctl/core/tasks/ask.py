@@ -11,6 +11,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
 from glmctl.core.decode.score import Candidate, Score
 from glmctl.core.tasks.read import Example
@@ -70,40 +71,25 @@ class Asker:
         self.special = tokenizer.special
         self.max_length = min(task.max_length, max_positions)
         self.encode = cache(lambda text: tuple(tokenizer.encode(text, special=False)))
-        (blank,) = (it for part in self.pattern.parts for it in BLANK.findall(part))
+        (blank,) = BLANK.findall("".join(self.pattern.parts))
         if blank not in self.special.strings:
             raise InputError(task.name, f"the model has no {blank}; write [MASK] in the pattern")
         self.blank = self.special.strings[blank]
         self.lead = " " if any(f" {blank}" in part for part in self.pattern.parts) else ""
-        self.words = {
-            label: self.encode(self.spaced(word)) for label, word in self.verbalizer.items()
-        }
-        self.is_single = all(len(ids) == 1 for ids in self.words.values())
-        """Whether each label has one token, which is scored by its logit alone."""
-
-    @property
-    def verbalizer(self) -> Mapping[str, str]:
-        return self.task.words(self.pattern) if self.task.kind == "cloze" else {}
+        words = task.words(self.pattern) if task.kind == "cloze" else {}
+        self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
+        self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
+        """Words of the verbalizer that the tokenizer cuts."""
+        self.has_index = task.kind == "choice" and task.golds is None and not task.first_is_claim
+        """Whether the label says which of the choices is right."""
 
     @property
     def scored_by(self) -> str:
         """What the best answer has the most of."""
         if self.task.kind == "cloze":
-            return "logit of the word" if self.is_single else "log-probability of the word"
+            return f"{'log-probability' if self.split_words else 'logit'} of the word"
         end = " and its end" if self.task.include_end else ""
-        power = self.task.length_penalty
-        return f"log-probability of the choice{end}" + (f" / tokens^{power:g}" if power else "")
-
-    @property
-    def split_words(self) -> list[str]:
-        """Words of the verbalizer that the tokenizer cuts."""
-        return [word for label, word in self.verbalizer.items() if len(self.words[label]) > 1]
-
-    @property
-    def has_index(self) -> bool:
-        """Whether the label says which of the choices is right."""
-        task = self.task
-        return task.kind == "choice" and task.golds is None and not task.first_is_claim
+        return f"log-probability of the choice{end} / tokens^{self.task.length_penalty:g}"
 
     def names(self, number: int) -> Sequence[str]:
         """Labels of so many choices."""
@@ -121,8 +107,8 @@ class Asker:
         """
         if self.task.kind == "cloze":
             longest = max(map(len, self.words.values()))
-            units = self.units(example.fields)
-            part_a, place, is_cut = self.part_a(units, 2 if self.is_single else 1 + longest)
+            room = longest if self.split_words else 1
+            part_a, place, is_cut = self.part_a(example.fields, room)
             of_words = tuple(Candidate(part_a, (), place, ids) for ids in self.words.values())
             return Question(example, (*self.words,), of_words, is_cut)
         offered = (
@@ -146,7 +132,7 @@ class Asker:
             raise ValueError("has an empty choice; write something or leave it out")
         if self.task.include_end:
             targets = (*targets, self.special.eop)
-        part_a, place, is_cut = self.part_a(self.units(fields), 1 + len(targets))
+        part_a, place, is_cut = self.part_a(fields, len(targets))
         return Candidate(part_a, (), place, targets), is_cut
 
     def units(self, fields: Mapping[str, str]) -> list[Unit]:
@@ -168,31 +154,24 @@ class Asker:
                     units.append(Unit(ids, piece.startswith("~"), is_second))
         return units
 
-    def part_a(self, units: Sequence[Unit], room: int) -> tuple[Ids, int, bool]:
-        """Part A, the place of the blank, and whether it was cut.
-
-        Args:
-            units: parts of the pattern.
-            room: tokens of the whole that are not of Part A, and its end.
+    def part_a(self, fields: Mapping[str, str], room: int) -> tuple[Ids, int, bool]:
+        """Part A, the place of the blank, and whether it was cut, when Part B has so many tokens.
 
         Raises:
             ValueError: it is too long without what may be shortened.
         """
-        excess = 1 + sum(len(unit.ids) for unit in units) + room - self.max_length
+        units = self.units(fields)
+        excess = 2 + sum(len(unit.ids) for unit in units) + room - self.max_length
         kept = shorten(units, excess) if excess > 0 else [unit.ids for unit in units]
-        part_a = [self.special.cls]
-        place = 0
-        for unit, ids in zip(units, kept, strict=True):
-            if unit.ids == (self.blank,):
-                place = len(part_a)
-            part_a += ids
-        return (*part_a, self.special.eos), place, excess > 0
+        before = kept[: next(n for n, unit in enumerate(units) if unit.ids == (self.blank,))]
+        part_a = (self.special.cls, *chain.from_iterable(kept), self.special.eos)
+        return part_a, 1 + sum(map(len, before)), excess > 0
 
     def read(self, question: Question, scores: Sequence[Score]) -> Prediction:
         """What the scores of an example's candidates say."""
         task = self.task
         if task.kind == "cloze":
-            values = [score.logit if self.is_single else score.log_prob for score in scores]
+            values = [score.log_prob if self.split_words else score.logit for score in scores]
         else:
             lengths = [len(it.targets) ** task.length_penalty for it in question.candidates]
             values = [it.log_prob / length for it, length in zip(scores, lengths, strict=True)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,7 @@ from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import UsageError
 from glmctl.recipe.load import merge
 
+KEYS = tuple(TaskConfig.model_fields)
 BUILTIN = Path(__file__).with_name("builtin")
 
 
@@ -23,7 +25,6 @@ class Suite:
     """Tasks of one file, and where their data is found."""
 
     name: str
-    title: str
     tasks: tuple[TaskConfig, ...]
     main: tuple[str, ...]
     """Names of the tasks that make up the suite; the others are asked for by name."""
@@ -93,19 +94,15 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
     if not isinstance(listed, list) or not all(isinstance(table, dict) for table in listed):
         raise UsageError(str(file), "has no table [task]; write one, as `glmctl eval --help` says")
     problems: list[str] = []
-    tasks = tuple(
-        task
-        for number, table in enumerate(listed)
-        if (task := read_task(filled(table, listed), file, number, problems)) is not None
-    )
+    tables_of_tasks = (filled(table, listed) for table in listed)
+    tasks = [*filter(None, (read_task(it, file.stem, problems) for it in tables_of_tasks))]
     if problems:
         raise UsageError(str(file), *problems)
     about = tables.get("suite", {})
     names = tuple(task.name for task in tasks)
     return Suite(
         file.stem,
-        about.get("title", ""),
-        tasks,
+        tuple(tasks),
         tuple(about.get("tasks", names)),
         about.get("folder", ""),
         about.get("get", ""),
@@ -113,25 +110,21 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
     )
 
 
-def filled(table: Mapping[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
+def filled(table: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A table over the one of the file that it is like."""
-    (base,) = [other for other in others if other.get("name") == table.get("like")] or [{}]
-    whole: dict[str, Any] = {}
-    merge(whole, base)
+    bases = [other for other in others if other.get("name") == table.get("like", "")]
+    whole: dict[str, Any] = deepcopy(dict(*bases))
     merge(whole, {key: value for key, value in table.items() if key != "like"})
     return whole
 
 
-def read_task(
-    table: dict[str, Any], file: Path, number: int, problems: list[str]
-) -> TaskConfig | None:
-    """One task; its mistakes go to the others."""
-    table.setdefault("name", file.stem)
+def read_task(table: dict[str, Any], name: str, problems: list[str]) -> TaskConfig | None:
+    """One task, called by its file unless it has a name; its mistakes go to the others."""
+    table.setdefault("name", name)
     try:
-        return TaskConfig.model_validate(table, strict=False)
+        return TaskConfig.model_validate(table)
     except ValidationError as error:
-        name = table["name"] if isinstance(table["name"], str) else f"task {number}"
-        problems += [f"{name}: {line}" for issue in error.errors() for line in describe(issue)]
+        problems += [f"{table['name']}: {it}" for issue in error.errors() for it in describe(issue)]
         return None
 
 
@@ -142,10 +135,7 @@ def describe(issue: Mapping[str, Any]) -> list[str]:
         lines = str(issue["ctx"]["error"]).splitlines()
         return [f"{key}.{line}" if key else line for line in lines]
     if issue["type"] == "extra_forbidden":
-        known = [*TaskConfig.model_fields]
-        close = get_close_matches(str(issue["loc"][-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        close = get_close_matches(str(issue["loc"][-1]), KEYS, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(KEYS)}"
         return [f"{key}: unknown key; {hint}"]
-    if issue["type"] == "missing":
-        return [f"{key}: missing; state it"]
     return [f"{key}: {issue['msg'].removeprefix('Input ')}; found {issue['input']!r}"]

@@ -55,14 +55,13 @@ def measure(name: str, rows: Sequence[Judged], labels: Sequence[str], seed: int 
     """
     counts = COUNTS[name](rows, labels)  # [K] for each row
     numbers = {group: place for place, group in enumerate(dict.fromkeys(r.group for r in rows))}
+    places = [numbers[row.group] for row in rows]
+    table = np.zeros((len(numbers), counts.shape[1]))  # [G, K]
     if name == "exact_groups":
-        (right,) = counts.T
-        all_right = np.ones(len(numbers))
-        np.minimum.at(all_right, [numbers[row.group] for row in rows], right)
-        table = np.stack([all_right, np.ones(len(numbers))], 1)  # [G, 2]
+        table += 1
+        np.minimum.at(table, places, counts)
     else:
-        table = np.zeros((len(numbers), counts.shape[1]))  # [G, K]
-        np.add.at(table, [numbers[row.group] for row in rows], counts)
+        np.add.at(table, places, counts)
     final = FINAL.get(name, ratio)
     value = float(final(table.sum(0)[None])[0])
     is_share = final is ratio and bool((table[:, -1] == 1).all() and np.isin(table, (0, 1)).all())
@@ -126,10 +125,6 @@ def share_right(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
     return np.array([(row.prediction in row.golds, 1) for row in rows], np.float64)
 
 
-def rights(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
-    return np.array([(row.prediction in row.golds,) for row in rows], np.float64)
-
-
 def per_label(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
     """Right, predicted and actual, for each label in turn, [rows, 3 L]."""
     predicted = np.array([[row.prediction == label for label in labels] for row in rows])
@@ -137,23 +132,13 @@ def per_label(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
     return np.concatenate([predicted & actual, predicted, actual], 1).astype(np.float64)
 
 
-def of_the_positive(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
-    return per_label(rows, labels[1:])
-
-
-def exact(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
-    values = [(best(same_text, row), 1) for row in rows]
-    return np.array(values, np.float64)
-
-
-def overlap(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
-    values = [(best(token_f1, row), 1) for row in rows]
-    return np.array(values, np.float64)
-
-
-def best(compare: Callable[[str, str], float], row: Judged) -> float:
+def by_closest(
+    compare: Callable[[str, str], float],
+) -> Callable[[Sequence[Judged], Sequence[str]], FloatArray]:
     """The comparison with the gold that is closest; without any, 0."""
-    return max((compare(row.prediction, gold) for gold in row.golds), default=0.0)
+    return lambda rows, labels: np.array(
+        [(max((compare(r.prediction, g) for g in r.golds), default=0.0), 1) for r in rows]
+    )
 
 
 def same_text(prediction: str, gold: str) -> float:
@@ -174,12 +159,12 @@ def normalised(text: str) -> str:
 
 COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "accuracy": share_right,
-    "exact_groups": rights,
-    "f1": of_the_positive,
+    "exact_groups": share_right,
+    "f1": lambda rows, labels: per_label(rows, labels[1:]),
     "f1_macro": per_label,
     "matthews": per_label,
-    "exact_match": exact,
-    "token_f1": overlap,
+    "exact_match": by_closest(same_text),
+    "token_f1": by_closest(token_f1),
 }
 FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
     "f1": mean_f1,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,22 @@ def records(file: Path) -> Iterator[tuple[int, Record | ValueError]]:
     """The rows of a file by the number of their line; one that is broken as its error."""
     lines = (line for some in file_lines(file) for line in some)
     suffix = text_suffix(file)
-    if suffix in TABLES:
-        yield from table_rows(file, lines, TABLES[suffix])
+    if suffix not in TABLES:
+        yield from ((n, json_record(line)) for n, line in enumerate(lines, 1) if line.strip())
         return
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield number, json_record(line)
+    try:
+        text = io.StringIO(b"\n".join(lines).decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise InputError(str(file), f"not UTF-8 at byte {error.start}; convert it") from None
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader(text, delimiter=TABLES[suffix])
+    names = next(reader, [])
+    for row in reader:
+        if len(row) == len(names):
+            yield reader.line_num, dict(zip(names, row, strict=True))
+        elif row:
+            problem = f"has {len(row)} columns and the first line {len(names)}; quote the text"
+            yield reader.line_num, ValueError(problem)
 
 
 def json_record(line: bytes) -> Record | ValueError:
@@ -108,23 +118,13 @@ def json_record(line: bytes) -> Record | ValueError:
     return record
 
 
-def table_rows(
-    file: Path, lines: Iterator[bytes], delimiter: str
-) -> Iterator[tuple[int, Record | ValueError]]:
-    """Rows of a table under the names of its first line."""
-    try:
-        text = io.StringIO(b"\n".join(lines).decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError as error:
-        raise InputError(str(file), f"not UTF-8 at byte {error.start}; convert it") from None
-    csv.field_size_limit(1 << 30)
-    reader = csv.reader(text, delimiter=delimiter)
-    names = next(reader, [])
-    for row in reader:
-        if len(row) == len(names):
-            yield reader.line_num, dict(zip(names, row, strict=True))
-        elif row:
-            problem = f"has {len(row)} columns and the first line {len(names)}; quote the text"
-            yield reader.line_num, ValueError(problem)
+def typewritten(value: Any) -> Any:
+    """A record with the punctuation of a typewriter in all its texts."""
+    if isinstance(value, str):
+        return value.translate(TYPEWRITER)
+    if isinstance(value, list):
+        return [*map(typewritten, value)]
+    return {k: typewritten(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> Iterator[Example]:
@@ -133,42 +133,20 @@ def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> It
     Raises:
         ValueError: what is wrong with the record.
     """
-    unfolded = [record]
+    unfolded = [typewritten(record) if task.plain_punctuation else record]
     for name, path in task.unfold.items():
         unfolded = [{**row, name: item} for row in unfolded for item in listed(row, path)]
     for row in unfolded:
         identity = tuple(value_at(row, path) for path in task.id) or (number,)
-        choices = () if task.listed_choices is None else candidates(row, task.listed_choices)
-        if task.golds is None:
-            golds: Sequence[str] = (right_label(row, task),)
-        else:
-            golds = candidates(row, task.golds)
-        example = Example(
+        fields = task.fields or {name: name for name, value in row.items() if is_text(value)}
+        yield Example(
             place,
             identity,
             identity[: task.group_by or len(identity)],
-            {name: field_text(row, where) for name, where in fields_of(task, row).items()},
-            tuple(choices),
-            tuple(golds),
+            {name: field_text(row, where) for name, where in fields.items()},
+            () if task.listed_choices is None else candidates(row, task.listed_choices),
+            (right_label(row, task),) if task.golds is None else candidates(row, task.golds),
         )
-        yield plain(example) if task.plain_punctuation else example
-
-
-def fields_of(task: TaskConfig, row: Record) -> Mapping[str, str | FieldConfig]:
-    """Those of the task, or the columns of the row."""
-    return task.fields or {name: name for name, value in row.items() if is_text(value)}
-
-
-def plain(example: Example) -> Example:
-    """The example with the punctuation of a typewriter."""
-    return Example(
-        example.place,
-        example.id,
-        example.group,
-        {name: text.translate(TYPEWRITER) for name, text in example.fields.items()},
-        tuple(text.translate(TYPEWRITER) for text in example.choices),
-        tuple(text.translate(TYPEWRITER) for text in example.golds),
-    )
 
 
 def value_at(record: Any, path: str) -> Any:

@@ -105,8 +105,6 @@ class TaskConfig(Section):
     """What it is called."""
     kind: Kind = "cloze"
     """cloze: a word for each label; choice: candidates that each record brings."""
-    source: str = ""
-    """Where the data and the patterns come from."""
     status: Status = "unverified"
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
@@ -150,12 +148,6 @@ class TaskConfig(Section):
     """Write curly quotes and dashes as on a typewriter, as the released models learned them."""
     metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)
     """The first one is the score."""
-    num_averaged: PositiveInt = 2
-    """So many of the metrics count in the average of a suite, as its authors report them."""
-
-    @property
-    def reported(self) -> tuple[Metric, ...]:
-        return self.metrics[: self.num_averaged]
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -176,9 +168,9 @@ class TaskConfig(Section):
         return self
 
     def _mistakes(self) -> list[str]:
-        problems = []
         if self.pattern >= len(self.patterns):
-            problems.append(f"pattern: {self.pattern}, but they are 0 to {len(self.patterns) - 1}")
+            return [f"pattern: {self.pattern}, but they are 0 to {len(self.patterns) - 1}"]
+        problems = []
         if self.kind == "choice" and not (self.choices or self.listed_choices):
             problems.append("choices: missing; a choice task needs them or listed_choices")
         if self.first_is_claim and len(self.labels) != 2:

@@ -54,14 +54,20 @@ def test_a_line_break_in_a_cell_is_text(write):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"text": "a"', "not JSON: Expecting ',' delimiter at column 13; correct the line"),
+        (
+            '{"text": "a"',
+            "not JSON: Expecting ',' delimiter at column 13; correct the line",
+        ),
         ("[1]", "is no JSON object but '[1]'; write one a line"),
         (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 10 of the line"),
         ('{"text": "a"}', "has no 'label'; keys there: text; name the right one in the task"),
         ('{"text": "a", "label": 7}', "label '7' is none of 1, 0; correct it or the task"),
         ('{"text": "a", "label": null}', "its 'label' is no text but null; quote it"),
         ('{"text": "\\ud800", "label": 1}', "half a surrogate pair at character 0 of the text"),
-        ("[" * 100_000, "not JSON: nested too deeply; correct the line"),
+        (
+            "[" * 100_000,
+            "not JSON: nested too deeply; correct the line",
+        ),
     ],
     ids=["json", "list", "utf-8", "no-label", "label", "null", "surrogate", "deep"],
 )
@@ -123,7 +129,7 @@ COPA = {
     ("name", "record", "problem"),
     [
         ("wsc", WSC, "word 3 of its text is not 'it'; correct 'target.span2_index'"),
-        ("wsc", WSC | {"label": "maybe"}, "label 'maybe' is none of false, true"),
+        ("copa", COPA | {"label": "maybe"}, "label 'maybe' is none of 0, 1"),
         ("wsc", WSC | {"target": []}, "has no 'target.span2_text'; keys there: none"),
         ("copa", COPA | {"question": "why"}, "its 'question' is 'why', not one of cause, effect"),
         ("copa", COPA | {"label": 2}, "label '2' is none of 0, 1"),

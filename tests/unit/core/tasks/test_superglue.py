@@ -227,3 +227,5 @@ def test_the_diagnostics_are_asked_as_rte(builtin, ask, text_of):
         '[CLS]"A cat sat" ?[MASK], "The cat sat."<eos>'
     )
     assert builtin("axg").patterns == builtin("rte").patterns
+    (question,) = ask(builtin("axg"), ENTAILMENT)
+    assert text_of(question.candidates[0].part_a).endswith('The cat sat."<eos>')
