@@ -46,6 +46,7 @@ class Server(ThreadingHTTPServer):
         self.commits: list[dict[str, str]] = []
         self.stop_after: int | None = None  # bytes of the next large file
         self.refuses_large_files = False
+        self.blob_id: str | None = None  # in the place of the digests of all files
         self.own_etag: str | None = None  # of large files, in the place of their digest
         self.second_answer: bytes | None = None  # of a large file, from the second time on
         self.stopped = threading.Event()
@@ -128,7 +129,9 @@ class Handler(BaseHTTPRequestHandler):
         siblings = []
         for file, content in repo.files.items():
             entry = {"rfilename": file, "size": len(content), "blobId": git_sha1(content)}
-            if file.endswith(LFS):
+            if self.server.blob_id is not None:
+                entry["blobId"] = self.server.blob_id
+            elif file.endswith(LFS):
                 entry["lfs"] = {"sha256": sha256(content), "size": len(content), "pointerSize": 1}
             siblings.append(entry)
         card = {} if repo.license is None else {"cardData": {"license": repo.license}}

@@ -77,7 +77,8 @@ def test_what_is_here_is_not_fetched_again(linked, said):
 def test_weights_in_two_formats_are_fetched_once_and_without_pickles(linked, said):
     pickles = {"pytorch_model.bin": b"pickle", "pytorch_model.bin.index.json": b"{}"}
     linked.add("org/both", FILES | pickles)
-    linked.add("org/old", {"config.json": b"{}", "training_args.bin": b"no"} | pickles)
+    others = {"training_args.bin": b"no", "onnx/model.safetensors": b"no"}
+    linked.add("org/old", {"config.json": b"{}"} | others | pickles)
     assert json.loads(said("pull", "org/both", "--json")[1])["num_files"] == 3
     assert json.loads(said("pull", "org/old", "--json")[1])["num_files"] == 3
     assert linked.count("GET", "both/resolve") == 3
@@ -147,6 +148,15 @@ def test_other_bytes_than_the_hub_promised_are_refused_and_not_kept(linked, said
     assert not [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("*.incomplete")]
     linked.stored[SHA256] = repo.files["model.safetensors"]
     assert said("pull", "org/glm")[0] == 0
+
+
+def test_a_digest_that_is_none_is_refused_and_names_no_path(linked, said):
+    linked.add("org/glm", FILES)
+    linked.blob_id = "../../../escaped"
+    code, _, err = said("pull", "org/glm")
+    assert code == 3
+    assert "org/glm: the hub states no digest of config.json; name another HF_ENDPOINT" in err
+    assert linked.count("GET", "/resolve/") == 0
 
 
 def test_what_the_library_fetches_under_an_etag_of_a_mirror_is_proved_too(linked, said, tmp_path):

@@ -171,7 +171,7 @@ def files_of(info: ModelInfo, name: str, blobs: Path) -> list[HubFile]:
     Raises:
         InputError: there are no weights, or the hub states no digest of a file.
     """
-    entries = {entry.rfilename: entry for entry in info.siblings or ()}
+    entries = {it.rfilename: it for it in info.siblings or () if "/" not in it.rfilename}
     is_safe = any(fnmatch(file, SAFE_WEIGHTS[0]) for file in entries)
     weights = SAFE_WEIGHTS if is_safe else PICKLED_WEIGHTS
     if not any(fnmatch(file, weights[0]) for file in entries):
@@ -182,7 +182,7 @@ def files_of(info: ModelInfo, name: str, blobs: Path) -> list[HubFile]:
         )
     files = []
     for file, entry in entries.items():
-        if "/" in file or not any(fnmatch(file, pattern) for pattern in (*OTHER_FILES, *weights)):
+        if not any(fnmatch(file, pattern) for pattern in (*OTHER_FILES, *weights)):
             continue
         digest = f"sha256:{entry.lfs.sha256}" if entry.lfs else f"git-sha1:{entry.blob_id}"
         if not DIGEST.fullmatch(digest):
