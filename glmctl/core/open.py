@@ -291,6 +291,12 @@ class Glm:
                 "was trained with a mask and a start token for each blank (objective.sentinel); "
                 "filling such blanks is not offered; its logits and losses are",
             )
+        if self.config.attention == "causal":
+            raise InputError(
+                self.source,
+                "is a causal model: what stands behind a blank cannot be seen, so blanks cannot be "
+                "filled; it continues ids and gives logits and losses",
+            )
         if self.config.position != "learned_2d":
             raise InputError(
                 self.source,

@@ -178,6 +178,7 @@ def model_divides_over_a_replica(recipe: Recipe) -> str | None:
     model, topology = recipe.model, recipe.topology
     for part, count, key, degree in (
         ("num_attention_heads", model.num_attention_heads, "tensor", topology.tensor_parallel_size),
+        ("num_kv_heads", model.kv_heads, "tensor", topology.tensor_parallel_size),
         ("num_layers", model.num_layers, "pipeline", topology.pipeline_parallel_size),
     ):
         if count % degree:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.tensor_files import Stored
@@ -75,6 +76,7 @@ def read_release(
         for name, tensor in named.items()
         if name not in heads and not (dialect.ignored and re.search(dialect.ignored, name))
     }
+    learned = with_prefix_table(dialect, learned)
     meaning = translate(folder, dialect, values, learned)
     reader = _Reader(dialect, meaning.config, meaning.bits, learned)
     for ours, shape in parameter_shapes(meaning.config).items():
@@ -92,6 +94,26 @@ def read_release(
 def without_lead(dialect: Dialect, stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """The tensors without what a wrapper class has put in front of their names."""
     return {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
+
+
+def with_prefix_table(dialect: Dialect, learned: dict[str, Stored]) -> dict[str, Stored]:
+    """A learned prefix as one table, where two linears would make it of a smaller one."""
+    table, *linears = (
+        f"{dialect.prefix}.{part}"
+        for part in (
+            "embedding.weight",
+            "trans.0.weight",
+            "trans.0.bias",
+            "trans.2.weight",
+            "trans.2.bias",
+        )
+    )
+    if not all(name in learned for name in (table, *linears)):
+        return learned
+    a, a_bias, b, b_bias = (learned[name].tensor for name in linears)
+    inner = F.linear(learned[table].tensor, a, a_bias).tanh()
+    made = Stored(F.linear(inner, b, b_bias), learned[table].file)
+    return {name: found for name, found in learned.items() if name not in linears} | {table: made}
 
 
 def head_name(dialect: Dialect, name: str) -> str:

@@ -53,9 +53,7 @@ def translate(
         if prefix is not None:
             parts["num_prefix_tokens"] = len(prefix.tensor)
         model = ModelConfig.model_validate(parts)
-        ids = {ours: values.get(theirs) for ours, theirs in dialect.start.items()}
-        missing = [dialect.start[ours] for ours, token in ids.items() if token is None]
-        problems += [f"{key} is missing" for key in missing]
+        ids = {ours: values.get(key, usual) for ours, (key, usual) in dialect.start.items()}
         if ids or dialect.splits_at_jumps:
             layout = LayoutConfig(**ids, splits_at_jumps=dialect.splits_at_jumps)
     except ValidationError as error:
@@ -121,7 +119,7 @@ def _invalid(dialect: Dialect, error: ValidationError) -> Iterator[str]:
     """What is wrong with the values, by the names that they have in the file."""
     for issue in error.errors():
         ours = str(issue["loc"][0]) if issue["loc"] else ""
-        key = dialect.sizes.get(ours) or dialect.start.get(ours) or ours
+        key = dialect.sizes.get(ours) or dialect.start.get(ours, (ours, 0))[0]
         if issue["type"] == "missing":
             yield f"{key} is missing"
         elif issue["type"] == "value_error":

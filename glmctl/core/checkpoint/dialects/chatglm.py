@@ -55,5 +55,9 @@ CHATGLM = Dialect(
     by_head="attention.query_key_value",
     prefix="transformer.prefix_encoder",
     ignored=r"rotary_emb\.inv_freq$",
-    start={"sop": "bos_token_id", "mask": "mask_token_id", "gmask": "gmask_token_id"},
+    start={
+        "sop": ("bos_token_id", 150004),
+        "mask": ("mask_token_id", 150000),
+        "gmask": ("gmask_token_id", 150001),
+    },
 )

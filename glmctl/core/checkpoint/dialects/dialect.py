@@ -45,8 +45,8 @@ class Dialect:
     """Regular expression of tensors that are computed, not learned."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Their modules of a task head -> ours."""
-    start: Mapping[str, str] = field(default_factory=dict)
-    """Our keys of `[layout]` -> theirs, the ids from which their code derives positions."""
+    start: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Our keys of `[layout]` -> theirs, and the ids that their code takes without them."""
     splits_at_jumps: bool = False
     """Their code takes a place that is not the next one for the start of another sample."""
 

@@ -143,6 +143,38 @@ def test_a_learned_prefix_is_dealt_out_to_the_layers(released, tmp_path):
     assert values.tolist() == [[[12, 13, 14, 15], [28, 29, 30, 31], [44, 45, 46, 47]]]
 
 
+def test_a_prefix_that_linears_make_is_made_once(released, tmp_path):
+    shapes = {"embedding.weight": (3, 8), "trans.0.weight": (5, 8), "trans.0.bias": (5,)}
+    shapes |= {"trans.2.weight": (16, 5), "trans.2.bias": (16,)}
+    lead = "transformer.prefix_encoder"
+    shapes = {f"{lead}.{name}": shape for name, shape in shapes.items()}
+    tensors = released.tensors_of({**released.CHATGLM2, **shapes})
+    found = read(released.write(tmp_path / "m", released.CHATGLM2_CONFIG, tensors))
+    inner = (
+        tensors[f"{lead}.embedding.weight"] @ tensors[f"{lead}.trans.0.weight"].T
+        + tensors[f"{lead}.trans.0.bias"]
+    ).tanh()
+    table = inner @ tensors[f"{lead}.trans.2.weight"].T + tensors[f"{lead}.trans.2.bias"]
+    values = found.tensors["blocks.1.attention.prefix"][1, 0]  # [3, 4]
+    torch.testing.assert_close(values, table[:, 12:])
+
+
+def test_the_first_chatglm_has_the_ids_of_its_code(released, tmp_path):
+    config = dict(released.CHATGLM_CONFIG)
+    for key in ("bos_token_id", "mask_token_id", "gmask_token_id"):
+        del config[key]
+    tensors = released.tensors_of(released.CHATGLM)
+    layout = read(released.write(tmp_path / "m", config, tensors, kind="bin")).layout
+    assert (layout.sop, layout.mask, layout.gmask) == (150004, 150000, 150001)
+
+
+def test_ids_that_are_no_numbers_are_named_by_their_key(released, tmp_path):
+    config = {**released.CHATGLM_CONFIG, "gmask_token_id": "x"}
+    tensors = released.tensors_of(released.CHATGLM)
+    error = refused(released.write(tmp_path / "m", config, tensors, kind="bin"))
+    assert "gmask_token_id is 'x'" in str(error)
+
+
 def test_heads_of_tasks_are_handed_on(released, tmp_path):
     tensors = released.tensors_of({**released.HUB_GLM, "dense.weight": (8, 8)})
     found = read(released.write(tmp_path / "m", released.HUB_GLM_CONFIG, tensors))
