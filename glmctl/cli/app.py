@@ -30,23 +30,15 @@ from glmctl.cli.report import report
 from glmctl.cli.tokenize import tokenize
 from glmctl.errors import GlmctlError, InputError, MachineError
 
-FULL = "is full; free some space or name another folder"
-DENIED = "permission denied; change the permissions or name another place"
-SYSTEM = {
-    errno.ENOSPC: (MachineError, f"the disk {FULL}"),
-    errno.EDQUOT: (MachineError, f"the disk quota {FULL}"),
-    errno.EFBIG: (
-        MachineError,
-        "the file grew beyond the limit of the disk or of the shell; raise ulimit -f",
-    ),
-    errno.EROFS: (MachineError, "the folder cannot be written to; name another one"),
-    errno.EACCES: (MachineError, DENIED),
-    errno.EPERM: (MachineError, DENIED),
-    errno.ENOENT: (InputError, "there is no such file or folder; check the name"),
-    errno.EISDIR: (InputError, "is a folder; name a file"),
-    errno.ENOTDIR: (InputError, "lies in something that is no folder; check the path"),
+ROOM = (MachineError, "free some space, raise ulimit -f, or name another place")
+ACCESS = (MachineError, "change the permissions, or name another place")
+PATH = (InputError, "check the name")
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ACCESS),
+    **dict.fromkeys((errno.ENOENT, errno.EISDIR, errno.ENOTDIR), PATH),
 }
-"""What the operating system refuses a user; anything else that it says is our bug."""
+"""Of what the operating system refuses a user; anything else that it says is our bug."""
 HELPERS = ("report", "guide", "pull", "push", "doctor", "recipe")
 COMPLETION = "_GLMCTL_COMPLETE"
 
@@ -178,13 +170,12 @@ def attempt(args: Sequence[str]) -> int:
 
 def explain(error: Exception) -> int:
     """Show what the user or the machine got wrong, or what we did; gives the exit code."""
-    if isinstance(error, OSError) and error.errno in SYSTEM:
-        kind, problem = SYSTEM[error.errno]
-        known: GlmctlError | None = kind(str(error.filename or "output"), problem)
-    elif isinstance(error, MemoryError):
+    known: GlmctlError | None = error if isinstance(error, GlmctlError) else None
+    if isinstance(error, MemoryError):
         known = MachineError("memory", "there is not enough; ask for less at once")
-    else:
-        known = error if isinstance(error, GlmctlError) else None
+    elif isinstance(error, OSError) and error.errno in REMEDIES:
+        kind, remedy = REMEDIES[error.errno]
+        known = kind(str(error.filename or "output"), f"{error.strerror}; {remedy}")
     if known is None or render.voice.is_verbose:
         render.trace(traceback.format_exc())
     render.complain(str(known or "this is a bug of glmctl; please report it with the lines above"))

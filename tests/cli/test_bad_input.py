@@ -213,7 +213,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert (done.returncode, done.stdout) == (4, ""), done.stderr
         assert done.stderr.startswith("error: locked/"), done.stderr
-        assert "permission denied" in done.stderr
+        assert "Permission denied; change the permissions" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -295,7 +295,7 @@ def test_a_full_disk_is_a_fault_of_the_machine():
             [COMMAND, "corrupt", "glmctl-demo"], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 4
-    assert done.stderr.startswith(b"error: output: the disk is full")
+    assert done.stderr.startswith(b"error: output: No space left on device; free some space")
 
 
 @pytest.mark.parametrize("verb", ["corrupt", "tokenize"])

@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_machine(recipe, capsys,
 
     monkeypatch.setattr(os, "mkdir", fail)
     assert run(["pretrain", recipe]) == 4
-    assert "runs/small: the folder cannot be written to" in capsys.readouterr().err
+    assert "runs/small: Read-only file system; change the permissions" in capsys.readouterr().err
 
 
 def test_a_gpu_without_room_is_answered_with_a_smaller_micro_batch(recipe, capsys, monkeypatch):

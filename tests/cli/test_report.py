@@ -69,7 +69,7 @@ def test_what_is_no_run_is_exit_3_and_no_page_is_written(trained, capsys):
 
 def test_a_page_in_a_folder_that_is_not_there_is_exit_3(trained, capsys):
     assert run(["report", str(trained), "--out", "no/where.html"]) == 3
-    assert "no/where.html: there is no such file or folder" in capsys.readouterr().err
+    assert "no/where.html: No such file or directory; check the name" in capsys.readouterr().err
 
 
 def test_a_report_needs_no_torch(trained):

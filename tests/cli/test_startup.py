@@ -59,7 +59,8 @@ def test_a_full_disk_behind_stdout_is_exit_4_without_a_traceback():
         )
     assert done.returncode == 4
     assert done.stderr == (
-        "error: output: the disk is full; free some space or name another folder\n"
+        "error: output: No space left on device; "
+        "free some space, raise ulimit -f, or name another place\n"
     )
 
 
