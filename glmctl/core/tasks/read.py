@@ -69,7 +69,7 @@ def read_examples(file: Path, task: TaskConfig, limit: int | None) -> Rows:
             if isinstance(record, ValueError):
                 raise record
             found = [*examples_of(record, task, place, number)]
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             problems.append(f"{place}: {problem}")
             continue
         for example in found:
@@ -137,7 +137,7 @@ def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> It
     for name, path in task.unfold.items():
         unfolded = [{**row, name: item} for row in unfolded for item in listed(row, path)]
     for row in unfolded:
-        identity = tuple(value_at(row, path) for path in task.id) or (number,)
+        identity = tuple(simple_at(row, path) for path in task.id) or (number,)
         fields = task.fields or {name: name for name, value in row.items() if is_text(value)}
         yield Example(
             place,
@@ -168,12 +168,24 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str | int | float)
 
 
-def text_at(record: Any, path: str) -> str:
+def simple_at(record: Any, path: str) -> str | int | float:
+    """The text or number at a path."""
     value = value_at(record, path)
     if not is_text(value):
         raise ValueError(f"its {path!r} is no text but {json.dumps(value)[:30]}; quote it")
     reject_surrogates(str(value))
-    return str(value)
+    return value  # type: ignore[no-any-return]
+
+
+def text_at(record: Any, path: str) -> str:
+    return str(simple_at(record, path))
+
+
+def number_at(record: Any, path: str) -> int:
+    value = value_at(record, path)
+    if not isinstance(value, int):
+        raise ValueError(f"its {path!r} is no whole number but {json.dumps(value)[:30]}")
+    return value
 
 
 def listed(record: Any, path: str) -> list[Any]:
@@ -231,7 +243,7 @@ def marked(text: str, row: Record, mark: MarkedWord) -> str:
         ValueError: the word does not stand there.
     """
     words, word = text.split(), text_at(row, mark.word)
-    index = value_at(row, mark.index)
+    index = number_at(row, mark.index)
     near = [place for place in (index, index - 1, index + 1) if 0 <= place < len(words)]
     for place in near:
         if words[place] == word:
@@ -254,7 +266,7 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     items = listed(row, where.path)
     if where.span_of is not None:
         text = text_at(row, where.span_of)
-        spans = ((value_at(item, "start"), value_at(item, "end")) for item in items)
+        spans = ((number_at(item, "start"), number_at(item, "end")) for item in items)
         return tuple(sorted({text[start : end + 1] for start, end in spans}))
     texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
     return tuple(dict.fromkeys(texts))

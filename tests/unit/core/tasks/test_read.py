@@ -135,6 +135,12 @@ COPA = {
         ("copa", COPA | {"label": 2}, "label '2' is none of 0, 1"),
         ("record", {"idx": 0, "qas": {}}, "its 'qas' is no list but {}"),
         (
+            "wsc",
+            WSC | {"target": WSC["target"] | {"span2_index": "6"}},
+            "its 'target.span2_index' is no whole number but \"6\"",
+        ),
+        ("copa", COPA | {"idx": [0]}, "its 'idx' is no text but .0.; quote it"),
+        (
             "record",
             {
                 "idx": 0,
@@ -144,7 +150,7 @@ COPA = {
             "its 'qa.query' does not hold '@placeholder'",
         ),
     ],
-    ids=["index", "label", "target", "question", "choice", "qas", "query"],
+    ids=["index", "label", "target", "question", "choice", "qas", "number", "idx", "query"],
 )
 def test_rows_that_are_not_in_the_official_format_say_what_is_wrong(
     write, builtin, name, record, problem
