@@ -27,8 +27,8 @@ from glmctl.core.decode.layout import (
 )
 from glmctl.core.decode.score import fill_with_choices, score_choices
 from glmctl.core.decode.search import Fill
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.recipe.schema import ModelConfig, OptimizerConfig

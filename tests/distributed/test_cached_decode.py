@@ -7,9 +7,9 @@ from torch import Tensor
 
 from glmctl.core.decode.infill import Prompt, fill_blanks, prefill
 from glmctl.core.decode.search import Fill
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import DecodeConfig, ModelConfig
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
+from glmctl.core.model.sight import Segments
 from glmctl.core.open import Glm, load
 
 ATOL = {"hf_glm": 5e-5, "hf_glm_prefixed": 5e-5}  # by the READMEs; the others:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from glmctl.core.checkpoint.dialects.original import find_shards
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.prompt import ClassificationHead, PromptEncoder, prompt_at
+from glmctl.core.model.sight import Segments
 from glmctl.core.open import Glm, load
 
 ATOL = 3e-5

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from glmctl.core.checkpoint.dialects.original import our_name, read_tensors
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.optimizer import clip_gradients, make_optimizer, set_learning_rate
 from glmctl.recipe.schema import ModelConfig, OptimizerConfig
 

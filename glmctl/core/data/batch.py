@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
-from glmctl.core.model.attention import Segments
+from glmctl.core.model.sight import Segments
 from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import IntArray, UInt64Array

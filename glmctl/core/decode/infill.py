@@ -19,9 +19,9 @@ from torch import Tensor
 from glmctl.core.decode.constraint import blocked_tokens, without
 from glmctl.core.decode.sampling import draw
 from glmctl.core.decode.search import Candidate, Fill, Finish, Row, Rules, rank
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.objective.draws import Purpose, sample_keys, uniform
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.special import SpecialTokens

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from glmctl.core.decode.infill import Prompt, around_blanks
 from glmctl.core.decode.search import Fill
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
 

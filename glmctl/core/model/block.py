@@ -11,10 +11,11 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glmctl.core.model.attention import Attention, Sight
+from glmctl.core.model.attention import Attention
 from glmctl.core.model.cache import LayerCache
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.rotary import Turns
+from glmctl.core.model.sight import Sight
 from glmctl.recipe.schema import ModelConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from glmctl.core.model.attention import Segments, Sight
 from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.heads import summed_cross_entropy
@@ -22,6 +21,7 @@ from glmctl.core.model.init import init_weights
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.prompt import Prompt
 from glmctl.core.model.rotary import RotaryPositions
+from glmctl.core.model.sight import Segments, Sight
 from glmctl.recipe.schema import ModelConfig
 
 

@@ -13,8 +13,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from glmctl.core.decode.infill import Prompt, fill_blanks
 from glmctl.core.decode.score import Candidate, sum_log_probs
 from glmctl.core.decode.search import Fill
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import DecodeConfig, ModelConfig
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.recipe.schema import ModelConfig
 
 

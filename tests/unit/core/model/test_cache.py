@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
+from glmctl.core.model.sight import Segments
 
 
 def fill(model, packed, numbers, num_steps=5):

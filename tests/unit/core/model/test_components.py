@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.recipe.schema import ModelConfig
 from glmctl.recipe.shapes import parameter_shapes
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.recipe.schema import ModelConfig
 
 _spec = importlib.util.spec_from_file_location("dense", Path(__file__).with_name("dense.py"))

@@ -2,8 +2,8 @@
 
 import torch
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.cache import KeyValueCache
+from glmctl.core.model.sight import Segments
 
 
 def test_steps_after_a_prefill_with_two_tokens_of_part_b_equal_the_full_pass(model, packed):

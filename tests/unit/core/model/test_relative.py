@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from glmctl.core.model.attention import Attention, Segments, Sight
+from glmctl.core.model.attention import Attention
 from glmctl.core.model.position import RelativePositions
+from glmctl.core.model.sight import Segments, Sight
 from glmctl.recipe.schema import ModelConfig
 
 PART_A, LENGTH, HEADS, WIDTH = 4, 6, 2, 8

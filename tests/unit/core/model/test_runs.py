@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from glmctl.core.model.attention import Segments, Sight
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments, Sight
 
 # Three samples of 6 tokens; the last one has another Part A.
 SEGMENTS = Segments((6, 6, 6), (4, 4, 3))

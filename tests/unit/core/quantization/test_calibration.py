@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from glmctl.core.data.batch import Batch
-from glmctl.core.model.attention import Segments
+from glmctl.core.model.sight import Segments
 from glmctl.core.open import Glm, load
 from glmctl.core.quantization.calibration import Calibration, calibrate
 from glmctl.errors import InputError

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from glmctl.core.data.batch import Batch, StepData
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.guard import StopSignalError, StopSignals
 from glmctl.core.train.loop import losses_by_kind, train_step
 from glmctl.core.train.optimizer import make_optimizer

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from glmctl.core.model.attention import Segments
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.precision import LossScale, place
 from glmctl.recipe.schema import ModelConfig, TrainConfig
 

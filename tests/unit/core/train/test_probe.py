@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from glmctl.core.data.batch import Batch
-from glmctl.core.model.attention import Segments
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.probe import Probe, as_record, count_whole, in_words, split_blanks
 from glmctl.recipe.schema import TrainConfig
 

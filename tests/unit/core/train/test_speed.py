@@ -3,7 +3,7 @@
 import torch
 
 from glmctl.core.data.batch import Batch
-from glmctl.core.model.attention import Segments
+from glmctl.core.model.sight import Segments
 from glmctl.core.train.speed import measured_peak, needed_flops
 from glmctl.recipe.schema import ModelConfig, TrainConfig
 
