@@ -150,12 +150,9 @@ def run(
         device: cpu or cuda; None: cuda when there is one.
         config: how tokens are chosen.
         choices: fill each blank with the best of these instead.
-        batch_size: lines filled together.
-        streams: fill one line after another, and give each token as it is chosen.
+        batch_size: lines filled together; when streaming, one follows another.
+        streams: give each token as it is chosen, before the result of its line.
         explains: whether results come with their explanation.
-
-    Yields:
-        One result for each line, in order; when streaming, its tokens before it.
     """
     refuse_idle_options(config, choices, streams=streams, explains=explains)
     filler = Filler(model, device, config, choices, batch_size, explains=explains)

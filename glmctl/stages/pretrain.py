@@ -262,21 +262,16 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
         model.init_weights(recipe.train.seed)
         return model
     found = without_integers(find(expand_path(path, "train.initial_model"), None))
-    stored = {
-        "attention heads": found.config.num_attention_heads,
-        "positions": found.config.position,
-        "tokenizer": found.tokenizer and found.tokenizer.fingerprint,
-    }
-    wanted = {
-        "attention heads": recipe.model.num_attention_heads,
-        "positions": recipe.model.position,
-        "tokenizer": found.tokenizer and tokenizer.fingerprint,
-    }
+    pairs: list[tuple[str, object, object]] = [
+        ("attention heads", found.config.num_attention_heads, recipe.model.num_attention_heads),
+        ("positions", found.config.position, recipe.model.position),
+    ]
+    if found.tokenizer is not None:
+        pairs.append(("tokenizer", found.tokenizer.fingerprint, tokenizer.fingerprint))
     problems = [
-        f"its {name}: {stored[name]}; the recipe asks for {wanted[name]}; change "
-        "train.initial_model or that"
-        for name in stored
-        if stored[name] != wanted[name]
+        f"its {name}: {stored}; the recipe asks for {wanted}; change train.initial_model or that"
+        for name, stored, wanted in pairs
+        if stored != wanted
     ]
     if problems:
         raise InputError(path, *problems)

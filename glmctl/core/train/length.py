@@ -43,11 +43,7 @@ def settle_micro_batch(
 ) -> Recipe:
     """Fill in `train.micro_batch_size`: the most rows whose planned memory is free.
 
-    Args:
-        recipe: with all sizes of the model.
-        known: what the run began with.
-        device: whose free memory counts; processes on one CPU share it.
-        note: told the choice.
+    A run keeps the size that it began with, if that is `known`; processes on one CPU share memory.
 
     Raises:
         MachineError: not even one row fits.

@@ -63,14 +63,7 @@ def fit(
     recipe: Recipe,
     outputs: Outputs,
 ) -> None:
-    """Train from the state's step to the last one of the recipe.
-
-    Args:
-        state: changed in place.
-        data: what each step reads.
-        probe: the held text, when the recipe asks for it.
-        recipe: with all that the corpora and the machine settle.
-        outputs: checkpoints, metrics and the progress line.
+    """Train from the state's step to the last one of the recipe, of which all is settled.
 
     Raises:
         NumericalError: before any weight has changed.

@@ -50,12 +50,9 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 def clip_gradients(
     parameters: Iterable[nn.Parameter], max_norm: float, scale: float = 1.0
 ) -> Tensor:
-    """Scale all gradients down to a joint L2 norm; return the norm before.
+    """Scale all gradients down to a joint L2 norm of `max_norm`; return the norm before.
 
-    Args:
-        parameters: those without a gradient are left out.
-        max_norm: the largest norm that stays.
-        scale: the loss was multiplied by it, which is undone.
+    The loss was multiplied by `scale`, which is undone.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients) / scale

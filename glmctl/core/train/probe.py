@@ -121,10 +121,7 @@ def count_whole(blank: Tensor, is_right: Tensor) -> int:
 def make_probe(held: TokenStore, data: TrainingData, tokenizer: Tokenizer) -> Probe:
     """Corrupt the held text and look up the training's most frequent hidden token.
 
-    Args:
-        held: text that is not trained on; its blanks are short, whatever the run mixes.
-        data: the training rows.
-        tokenizer: of the held text, whose language is seen from its letters.
+    Its blanks are short, whatever the run mixes; its language is seen from its letters.
 
     Raises:
         InputError: the held text has no blank.

@@ -8,16 +8,11 @@ from glmctl.recipe.schema import ScheduleConfig
 
 
 def learning_rate(config: ScheduleConfig, peak: float, step: int, total_steps: int) -> float:
-    """The rate of the next update, as the released code computes it.
+    """The rate of the update after `step` others, as the released code computes it.
 
     The first update of a warm-up has rate 0. Unlike there, the linear decay stops at its floor
-    instead of falling below zero, and the constant schedule has no decay at all.
-
-    Args:
-        config: form of the schedule.
-        peak: rate at the end of the warm-up.
-        step: updates done before this one.
-        total_steps: updates of the run, where the decay ends unless the schedule says when.
+    instead of falling below zero, and the constant schedule has no decay at all. The decay ends
+    with the run unless the schedule says when.
     """
     warmup = config.warmup_steps
     if warmup and step <= warmup:

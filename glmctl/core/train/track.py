@@ -7,7 +7,6 @@ checkpoint, and wandb, which goes on with the run of the same id, keeps the firs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from glmctl.core.tokenizer.load import is_offline
 from glmctl.core.train.metrics import numbers_of
 from glmctl.errors import MachineError
 from glmctl.recipe.schema import Recipe, TrackConfig, WandbConfig
@@ -47,13 +47,9 @@ class Tracker:
 
 @contextmanager
 def tracking(recipe: Recipe, root: Path, step: int, *, is_first: bool) -> Iterator[Tracker]:
-    """Give the tracker that `[track]` asks for, and close it at the end.
+    """Give the tracker that `[track]` asks for, after `step` steps, and close it at the end.
 
-    Args:
-        recipe: becomes the configuration of the wandb run.
-        root: the run folder.
-        step: steps that are done.
-        is_first: the first replica sends, the others keep silent.
+    The first replica sends, the others keep silent.
 
     Raises:
         MachineError: wandb does not answer or knows no user.
@@ -80,7 +76,6 @@ def begin_wandb(config: WandbConfig, recipe: Recipe, root: Path) -> Any:
     """Begin the wandb run of a run folder, or go on with it."""
     import wandb
 
-    is_offline = os.environ.get("GLMCTL_OFFLINE", "").lower() not in ("", "0", "false")
     id_file = root / "wandb" / "run-id"
     if not id_file.exists():
         id_file.parent.mkdir(exist_ok=True)
@@ -89,7 +84,7 @@ def begin_wandb(config: WandbConfig, recipe: Recipe, root: Path) -> Any:
         return wandb.init(
             project=config.project,
             entity=config.entity,
-            mode="offline" if is_offline else config.mode,
+            mode="offline" if is_offline() else config.mode,
             id=id_file.read_text(encoding="ascii"),
             resume="allow",
             name=root.name,

@@ -44,7 +44,8 @@ def wandb(tmp_path, monkeypatch):
     (tmp_path / "fake/wandb.py").write_text(FAKE_WANDB)
     monkeypatch.syspath_prepend(str(tmp_path / "fake"))
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    monkeypatch.delenv("GLMCTL_OFFLINE", raising=False)
+    for variable in ("GLMCTL_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
 
     def calls(name: str) -> list[dict]:
         lines = (tmp_path / "calls.jsonl").read_text().splitlines()
