@@ -32,32 +32,24 @@ def complete_run_dir(incomplete: str) -> Iterator[str]:
 
 RecipePath = Annotated[
     str,
-    Argument(
-        metavar="RECIPE",
-        help="A recipe file, or the name of a built-in recipe.",
-        autocompletion=complete_recipe,
-    ),
+    Argument(metavar="RECIPE", help="A file, or a built-in name.", autocompletion=complete_recipe),
 ]
 Set = Annotated[
     list[str] | None,
     Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a value of the recipe, as train.steps=10.",
+        help="Change a key, as train.steps=10.",
         autocompletion=complete_set,
     ),
 ]
 SetDecode = Annotated[
-    list[str] | None,
-    Option("--set", metavar="KEY=VALUE", help="A decode setting, as decode.top_k=40."),
+    list[str] | None, Option("--set", metavar="KEY=VALUE", help="A setting, as decode.top_k=40.")
 ]
 RunDir = Annotated[
     Path | None,
     Option(
-        "--run-dir",
-        metavar="DIR",
-        help="Where the run lives; runs/NAME unless given.",
-        autocompletion=complete_run_dir,
+        metavar="DIR", help="Where the run lives, else runs/NAME.", autocompletion=complete_run_dir
     ),
 ]
 Fresh = Annotated[bool, Option("--fresh", help="Start over instead of continuing the run.")]
@@ -65,22 +57,9 @@ Force = Annotated[bool, Option("--force", help="Let --fresh delete the run that 
 DryRun = Annotated[bool, Option("--dry-run", help="Print the plan and stop.")]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[
-    Literal["cpu", "cuda"] | None,
-    Option("--device", help="Where to compute; cuda when there is one, unless given."),
+    Literal["cpu", "cuda"] | None, Option(help="Where to compute; a GPU if there is one.")
 ]
-Gpus = Annotated[
-    int | None,
-    Option("--gpus", min=1, metavar="N", help="One node of N GPUs; the global batch stays."),
-]
-Topology = Annotated[
-    str | None,
-    Option("--topology", metavar="NAME", help="Another layout that the recipe offers."),
-]
-Tokenizer = Annotated[
-    str | None,
-    Option("--tokenizer", metavar="NAME|FILE|DIR", help="The vocabulary to use."),
-]
-Model = Annotated[
-    str | None,
-    Option("--model", metavar="CKPT", help="A model or run folder, a checkpoint, or a name."),
-]
+Gpus = Annotated[int | None, Option(min=1, metavar="N", help="One node of N, same global batch.")]
+Topology = Annotated[str | None, Option(metavar="NAME", help="Another layout of the recipe.")]
+Tokenizer = Annotated[str | None, Option(metavar="NAME|FILE|DIR", help="The vocabulary to use.")]
+Model = Annotated[str | None, Option(metavar="CKPT", help="A folder, a checkpoint, or a name.")]

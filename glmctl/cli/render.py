@@ -39,12 +39,7 @@ err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr
 
 
 def show(result: Any, *, as_json: bool) -> None:
-    """Print a stage's result: groups of lines for a reader, one JSON object for a program.
-
-    Args:
-        result: a dataclass; fields that are dataclasses become groups of their own.
-        as_json: print one object, with the name of the class in ``schema``.
-    """
+    """Print a stage's result, a dataclass: lines for a reader, one JSON object for a program."""
     if as_json:
         emit(type(result).__name__, asdict(result))
         return
@@ -218,12 +213,7 @@ def step_line(log_every: int) -> Iterator[Callable[[int, int, float, float], Non
 
 @contextmanager
 def bar(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
-    """Show how far a count has come; gives the function that adds to it.
-
-    Args:
-        total: the count at the end, None when it is not known.
-        label: what is counted.
-    """
+    """Show how far a count of `label` has come; gives the function that adds to it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
