@@ -18,7 +18,8 @@ from glmctl.core.decode.infill import Infilling, Prompt, insert, open_rows
 from glmctl.core.decode.script import ScriptWatch
 from glmctl.core.decode.search import Fill
 from glmctl.core.decode.stream import StreamedToken, stream_fills
-from glmctl.core.open import load
+from glmctl.core.open import Glm, load
+from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import toml_value
@@ -54,29 +55,20 @@ class LineResult:
     token: StreamedToken | None = None  # while the line is being filled, and then nothing else
 
 
+@dataclass(frozen=True)
 class Filler:
     """A model and the settings by which it fills lines."""
 
-    def __init__(
-        self,
-        model: str | None,
-        device: str | None,
-        config: DecodeConfig,
-        choices: Sequence[str] | None,
-        batch_size: int,
-        *,
-        explains: bool,
-    ) -> None:
-        chosen = choose_device(device).type
-        # Half precision is an exception on CPUs, and slow there.
-        dtype = "float32" if chosen == "cpu" else None
-        self.glm = load(model or DEFAULT, device=chosen, dtype=dtype)
-        self.tokenizer = self.glm.text_tokenizer()
-        self.config = config
-        self.choices = choices
-        self.batch_size = batch_size
-        self.explains = explains
-        self.watch = ScriptWatch(self.tokenizer)
+    glm: Glm
+    config: DecodeConfig
+    choices: Sequence[str] | None
+    batch_size: int
+    explains: bool
+    watch: ScriptWatch
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.glm.text_tokenizer()
 
     def fill(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
         """Fill the good ones of some lines together and say what is wrong with the others."""
@@ -155,7 +147,11 @@ def run(
         explains: whether results come with their explanation.
     """
     refuse_idle_options(config, choices, streams=streams, explains=explains)
-    filler = Filler(model, device, config, choices, batch_size, explains=explains)
+    chosen = choose_device(device).type
+    # Half precision is an exception on CPUs, and slow there.
+    glm = load(model or DEFAULT, device=chosen, dtype="float32" if chosen == "cpu" else None)
+    watch = ScriptWatch(glm.text_tokenizer())
+    filler = Filler(glm, config, choices, batch_size, explains, watch)
     for lines in windows_of(texts, batch_size):
         yield from filler.stream(lines) if streams else filler.fill(lines)
 

@@ -236,7 +236,9 @@ def svg(
 ) -> Iterator[str]:
     """The grid with its numbers, the lines, and a mark across at some steps."""
     end = max(line.column.steps[-1] for line in lines)
-    up = ticks(*ends_of(lines, from_zero=from_zero))
+    # Single steps may lie outside, and are cut off there.
+    values = np.concatenate([line.column.values for line in lines if line.style != "light"])
+    up = ticks(min(values.min(), 0.0) if from_zero else values.min(), values.max())
     for tick in up:
         y = f"{HEIGHT * (up[-1] - tick) / (up[-1] - up[0]):.1f}"
         yield f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>'
@@ -261,14 +263,6 @@ def svg(
     for step, number in marks:
         x = f"{100 * step / end:.2f}%"
         yield f'<line class="mark c{number % NUM_COLOURS}" x1="{x}" x2="{x}" y2="{HEIGHT}"/>'
-
-
-def ends_of(lines: Sequence[Line], *, from_zero: bool) -> tuple[float, float]:
-    """Room for all bold lines, and for all but 1 in 100 values at each end of the light ones."""
-    shares = {"light": (0.01, 0.99)}
-    ends = [np.quantile(line.column.values, shares.get(line.style, (0, 1))) for line in lines]
-    low, high = float(np.min(ends)), float(np.max(ends))
-    return min(low, 0.0) if from_zero else low, high
 
 
 def ticks(low: float, high: float) -> list[float]:

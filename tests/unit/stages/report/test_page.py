@@ -175,8 +175,8 @@ def test_a_share_is_drawn_from_zero():
 
 
 def test_a_single_spike_of_the_light_line_does_not_flatten_the_others():
-    steps = [1.0] * 150 + [1e6] + [1.5] * 149
-    plot = draw(Line(column(*steps), 0, style="light"), Line(column(1.0, 2.0), 0))
+    steps = [1.0, 1e6, 1.5]
+    plot = draw(Line(column(*steps), 0, style="light"), Line(column(1.0, 1.5, 2.0), 0))
     assert axis(plot)[-1] == "2"
 
 
