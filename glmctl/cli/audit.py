@@ -58,8 +58,7 @@ def compare_tokenizers(
     # No special token plays a part, so that any layout does for a vocabulary that can have two.
     tokenizers = [find_tokenizer(name, otherwise="glm-chinese") for name in names]
     comparison = Comparison(tokenizers, names)
-    if limit is None and not as_json:
-        limit = NUM_LINES
+    limit = NUM_LINES if limit is None and not as_json else limit
     num_shown, has_errors = 0, False
     for lines in stage.diff(inputs, comparison):
         for line, at in lines:
