@@ -155,14 +155,6 @@ def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iter
         yield corrupt_lines(lines, setting)
 
 
-def corrupt_lines(lines: Mapping[int, Line], setting: Setting) -> list[Record]:
-    """Corrupt some lines together, given by their number."""
-    records: dict[int, Record] = {}
-    for numbers, _, _, examples in corrupt_batches(lines, setting, records):
-        records |= zip(numbers, as_records(examples, setting.tokenizer), strict=True)
-    return [{"line": n, **line.labels, **records[n]} for n, line in lines.items()]
-
-
 def count_source(
     source: str | None, setting: Setting, on_failure: Callable[[Record], None], *, jsonl: bool
 ) -> SpanStatistics:
@@ -172,29 +164,27 @@ def count_source(
     """
     counter = SpanCounter(setting.corruption)
     for lines in read_lines(source, jsonl=jsonl):
-        failures: dict[int, Record] = {}
-        for _, tokens, lengths, examples in corrupt_batches(lines, setting, failures):
-            counter.add(tokens, lengths, examples)
-        counter.num_failed += len(failures)
-        for number in sorted(failures):
-            on_failure({"line": number, **failures[number]})
+        for failure in corrupt_lines(lines, setting, counter):
+            counter.num_failed += 1
+            on_failure(failure)
     return counter.result()
 
 
-def corrupt_batches(
-    lines: Mapping[int, Line], setting: Setting, failures: dict[int, Record]
-) -> Iterator[tuple[list[int], IntArray, IntArray, Examples]]:
-    """Corrupt lines some at a time; what is wrong with one is put into ``failures``.
+def corrupt_lines(
+    lines: Mapping[int, Line], setting: Setting, counter: SpanCounter | None = None
+) -> list[Record]:
+    """Corrupt some lines together, given by their number.
 
-    Yields:
-        Numbers of lines, their tokens [L], tokens of each [n], and their examples.
+    Returns:
+        A record of each line; given a counter, which takes the examples, of those that failed.
     """
     special = setting.tokenizer.special
     rows = setting.tokenizer.encode_batch([line.text for line in lines.values()], special=False)
+    records: dict[int, Record] = {}
     samples: dict[int, IntArray] = {}
     for (number, line), ids in zip(lines.items(), rows, strict=True):
         if problem := line.error or what_is_wrong(len(ids), setting):
-            failures[number] = {"error": problem}
+            records[number] = {"error": problem}
         else:
             samples[number] = np.concatenate([[special.cls], ids, [special.eos]])
     # The released sampler draws for a batch: a batch of one keeps a line free of its neighbours.
@@ -208,10 +198,13 @@ def corrupt_batches(
         lengths = np.array([len(samples[number]) for number in numbers])
         keys = sample_keys(np.array(seeds), 0, np.array(places))
         examples = setting.corruption(tokens, lengths, keys)
-        if len(examples.lengths) == len(numbers):
-            yield numbers, tokens, lengths, examples
-        else:  # the released sampler left its one sample out
-            failures |= {number: {"error": NO_PLACE} for number in numbers}
+        if len(examples.lengths) < len(numbers):  # the released sampler left its one sample out
+            records |= {number: {"error": NO_PLACE} for number in numbers}
+        elif counter is not None:
+            counter.add(tokens, lengths, examples)
+        else:
+            records |= zip(numbers, as_records(examples, setting.tokenizer), strict=True)
+    return [{"line": n, **lines[n].labels, **records[n]} for n in lines if n in records]
 
 
 def what_is_wrong(num_tokens: int, setting: Setting) -> str | None:
