@@ -105,7 +105,7 @@ class Attention(nn.Module):
         """Queries [M, N, D] and keys and values [T, G, D]."""
         if wanted is None:
             joined = self.query_key_value(x).unflatten(1, (-1, self.head_width))
-            q, k, v = joined.split(self.heads, 1)
+            q, k, v = joined.split_with_sizes(self.heads, 1)
             return q, k, v
         split = self.heads[0] * self.head_width
         q = self.query_key_value.part(x[wanted], slice(split))

@@ -77,23 +77,23 @@ class Block(nn.Module):
         normed = self.attention_norm(x)
         mixed = self.attention(normed, sight, wanted, positions, cache)
         stream = normed if self.adds_to_normed else x
-        x = self.add(stream if wanted is None else stream[wanted], self.attention_out_norm(mixed))
-        return self.feed(x)
+        mixed = self.drop(self.attention_out_norm(mixed))
+        x = self.scaled(stream if wanted is None else stream[wanted]) + mixed
+        normed = self.ffn_norm(x)
+        fed = self.drop(self.ffn_out_norm(self.ffn(normed)))
+        return self.scaled(normed if self.adds_to_normed else x) + fed
 
     def step(self, x: Tensor, turns: Turns | None, cache: LayerCache) -> Tensor:
         """One more token for every row of the cache, [R, H]."""
         normed = self.attention_norm(x)
-        mixed = self.attention.step(normed, turns, cache)
-        return self.feed(
-            self.add(normed if self.adds_to_normed else x, self.attention_out_norm(mixed))
-        )
-
-    def feed(self, x: Tensor) -> Tensor:
-        """The feed-forward half of the layer."""
+        mixed = self.attention_out_norm(self.attention.step(normed, turns, cache))
+        x = self.scaled(normed if self.adds_to_normed else x) + mixed
         normed = self.ffn_norm(x)
-        return self.add(normed if self.adds_to_normed else x, self.ffn_out_norm(self.ffn(normed)))
+        fed = self.ffn_out_norm(self.ffn(normed))
+        return self.scaled(normed if self.adds_to_normed else x) + fed  # type: ignore[no-any-return]
 
-    def add(self, stream: Tensor, branch: Tensor) -> Tensor:
-        if self.residual_scale is not None:
-            stream = stream * self.residual_scale
-        return stream + F.dropout(branch, self.dropout, self.training)
+    def scaled(self, stream: Tensor) -> Tensor:
+        return stream if self.residual_scale is None else stream * self.residual_scale
+
+    def drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)

@@ -108,10 +108,18 @@ class Sight:
     def bias(self, run: Queries) -> Tensor:
         """0 where a row of Part B sees the key and -inf where it does not, [num_in_b, P + S]."""
         a, length = run.part_a_length, self.num_prefix + run.length
-        window = self.table[: run.length - a, self.longest_a - a : self.longest_a - a + length]
+        front = self.num_prefix + a
+        if run.in_b is None:
+            start = self.longest_a - a
+            bias = self.table[: run.length - a, start : start + length]
+        else:  # a few rows of what may be many: the table of all is not worth its memory
+            key = torch.arange(length, device=run.in_b.device)
+            future = key > front + run.in_b[:, None]
+            bias = self.like.new_zeros(future.shape).masked_fill_(future, float("-inf"))
         if run.pieces:
-            window = window + F.pad(self.apart[run.pieces], (length - run.length + a, 0))
-        return window if run.in_b is None else window[run.in_b]
+            apart = self.apart[run.pieces]
+            bias = bias + F.pad(apart if run.in_b is None else apart[run.in_b], (front, 0))
+        return bias
 
     def is_causal(self, run: Queries) -> bool:
         """Whether every row sees its past and nothing else, which kernels do without a bias."""

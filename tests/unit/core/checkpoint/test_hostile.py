@@ -173,3 +173,8 @@ def test_the_code_that_a_pickle_names_is_told(refuse):
 def test_a_compressed_zip_is_told(refuse):
     message = refuse("pytorch_model.bin", PICKLES["a zip bomb"])
     assert "its entries are compressed, which those of torch.save are not" in message
+
+
+def test_a_shape_that_the_file_does_not_hold_is_told(refuse):
+    message = refuse("pytorch_model.bin", PICKLES["a tensor of terabytes"])
+    assert f"'{EMBEDDING}' is no plain tensor with a name" in message

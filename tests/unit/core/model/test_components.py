@@ -229,3 +229,16 @@ def test_steps_on_a_cache_equal_the_plain_model(model: GLM, is_ragged: bool):
 def test_the_parameters_are_those_that_the_plan_counts(model: GLM):
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     assert shapes == parameter_shapes(model.config)
+
+
+def test_the_last_row_of_a_long_causal_text_takes_no_square_of_memory():
+    config = ModelConfig.model_validate({**SIZES, **FAMILY["chatglm2"], "num_layers": 1})
+    model = GLM(config).eval()
+    length = 20_000  # whose square is 1.6 GB
+    sights = []
+    model.blocks[0].attention.register_forward_pre_hook(lambda _, args: sights.append(args[1]))
+    places = torch.stack([torch.arange(length), torch.zeros(length, dtype=torch.int64)])
+    ids = torch.zeros(length, dtype=torch.int64)
+    with torch.inference_mode():
+        model.hidden(ids, places, Segments((length,), (0,)), torch.tensor([length - 1]))
+    assert "table" not in vars(sights[0])
