@@ -53,6 +53,7 @@ bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a
 	python tests/bench/training.py $(if $(ORIGINAL),--original $(ORIGINAL))
 	python tests/bench/loader.py
 	python tests/bench/decode.py $(if $(ORIGINAL),--original $(ORIGINAL))
+	python tests/bench/score.py
 	python tests/bench/beam.py
 	python tests/bench/quantized.py
 

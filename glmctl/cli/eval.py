@@ -82,21 +82,18 @@ def show_scores(result: Evaluation) -> None:
         render.say(f"average of the suite: {result.average:.2f}")
     for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
         render.say(f"{protocol}: {result.model} is not fine-tuned for these tasks")
-    for name, task in result.tasks.items():
-        for note in task.notes:
-            render.note(f"{name}: {note}")
+    for name, note in ((name, note) for name, task in result.tasks.items() for note in task.notes):
+        render.note(f"{name}: {note}")
     render.note(f"predictions and results: {result.out}")
 
 
 def row(name: str, task: TaskResult) -> tuple[str, ...]:
     """What the table says about a task; other metrics stand beside the score."""
-    scores = [f"{value.value:.2f}" for value in task.metrics.values()]
-    low, high = task.interval
+    scores = "/".join(f"{value.value:.2f}" for value in task.metrics.values())
+    interval = "{:.2f} to {:.2f}".format(*task.interval)
     majority = "" if task.majority is None else f"{task.majority:.2f}"
-    return (
-        *(name, "/".join(task.metrics), "/".join(scores), f"{low:.2f} to {high:.2f}", majority),
-        *(f"{task.num_questions:,}", f"{task.pattern}"),
-    )
+    what = (name, "/".join(task.metrics), scores, interval, majority)
+    return (*what, f"{task.num_questions:,}", f"{task.pattern}")
 
 
 def list_tasks(*, as_json: bool) -> None:

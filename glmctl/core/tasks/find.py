@@ -17,6 +17,7 @@ from glmctl.errors import UsageError
 from glmctl.recipe.load import merge
 
 KEYS = tuple(TaskConfig.model_fields)
+EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
 BUILTIN = Path(__file__).with_name("builtin")
 
 
@@ -92,7 +93,7 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
     listed = tables.get("task")
     listed = [listed] if isinstance(listed, dict) else listed
     if not isinstance(listed, list) or not all(isinstance(table, dict) for table in listed):
-        raise UsageError(str(file), "has no table [task]; write one, as `glmctl eval --help` says")
+        raise UsageError(str(file), f"has no table [task]; write one, as {EXAMPLE}")
     problems: list[str] = []
     tables_of_tasks = (filled(table, listed) for table in listed)
     tasks = [*filter(None, (read_task(it, file.stem, problems) for it in tables_of_tasks))]

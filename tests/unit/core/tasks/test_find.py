@@ -65,7 +65,7 @@ def test_a_file_of_ones_own_is_a_suite_of_its_name(tmp_path):
         (('0 = "bad"', '0 = "good"'), "verbalizer: two labels share a word"),
         ((', 0 = "bad"', ""), "needs a verbalizer with a word for each of two labels or more"),
         (("patterns", "paterns"), "paterns: unknown key; did you mean 'patterns'"),
-        (("[task]", "[tasks]"), "has no table \\[task\\]"),
+        (("[task]", "[tasks]"), "has no table \\[task\\]; write one, as .* verbalizer"),
         (("[task]", "[task"), "not TOML: .* correct the file there"),
         (("[task]", '[task]\nmetrics = ["bleu"]'), "metrics.0: .* found 'bleu'"),
         (("[task]", '[task]\nlabels = ["1", "2"]'), "words for 1, 0, labels are 1, 2"),
