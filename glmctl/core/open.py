@@ -277,6 +277,7 @@ class Glm:
             layout=self.layout,
             license=self.license,
             abilities=self.abilities,
+            heads=self.heads,
         )
 
     def text_tokenizer(self) -> Tokenizer:
@@ -297,11 +298,11 @@ class Glm:
                 "is a causal model: what stands behind a blank cannot be seen, so blanks cannot be "
                 "filled; it continues ids and gives logits and losses",
             )
-        if self.config.position != "learned_2d":
+        if not self.has_spans:
             raise InputError(
                 self.source,
-                f"its positions are '{self.config.position}'; blanks need 'learned_2d', a place "
-                "in the text and one in the span",
+                f"its positions are '{self.config.position}'; blanks need 'learned_2d' or "
+                "'rotary_2d', a place in the text and one in the span",
             )
         if self.tokenizer is None:
             raise InputError(

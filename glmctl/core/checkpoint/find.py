@@ -122,6 +122,7 @@ def read_folder(folder: Path) -> Found:
         content.manifest.get("license"),
         content.quantize,
         layout=content.layout,
+        heads=content.heads,
         abilities=tuple(content.manifest.get("abilities", ())),
     )
 

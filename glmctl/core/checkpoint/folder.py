@@ -32,6 +32,8 @@ from glmctl.recipe.schema import (
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
+HEADS = "heads."
+"""In front of the names of tensors that belong to a task or a prompt and not to the model."""
 REMEDY = "copy the model folder again, or save it anew"
 
 
@@ -58,6 +60,7 @@ class ModelFolder:
     quantize: QuantizationConfig | None
     layout: LayoutConfig | None
     tensors: dict[str, Tensor]
+    heads: dict[str, Tensor]
     manifest: dict[str, Any]
 
 
@@ -77,6 +80,7 @@ def write_model_folder(
     layout: LayoutConfig | None = None,
     license: str | None = None,
     abilities: Sequence[str] = (),
+    heads: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write a model folder whole or not at all; an older one in its place is replaced.
 
@@ -91,12 +95,14 @@ def write_model_folder(
         layout: how the code of a released model reads ids; None when ours does.
         license: of the weights and of their data; None when not stated.
         abilities: objectives the model was trained on.
+        heads: weights of a task or a prompt that came with it.
 
     Raises:
         UsageError: the folder holds something else.
         MachineError: the disk is full or not writable.
     """
     refuse_other_files(folder)
+    named = {HEADS + name: tensor for name, tensor in (heads or {}).items()}
     with durable.publish(folder) as scratch:
         section = None if tokenizer is None else tokenizer.save(scratch)
         config = FolderConfig(
@@ -111,7 +117,7 @@ def write_model_folder(
             "license": license,
             "abilities": list(abilities),
             "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
-            "digests": durable.write_tensors(scratch / WEIGHTS_FILE, tensors),
+            "digests": durable.write_tensors(scratch / WEIGHTS_FILE, {**tensors, **named}),
         }
         durable.write_json(scratch / "manifest.json", manifest)
     return folder
@@ -151,13 +157,15 @@ def read_model_folder(folder: Path) -> ModelFolder:
     digests = manifest.get("digests")
     if not isinstance(digests, dict):
         raise InputError(str(path), f"holds no digests; {REMEDY}")
-    tensors = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
+    stored = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
+    heads = {name: tensor for name, tensor in stored.items() if name.startswith(HEADS)}
     return ModelFolder(
         config.model,
         config.tokenizer,
         config.objective,
         config.quantize,
         config.layout,
-        tensors,
+        {name: tensor for name, tensor in stored.items() if name not in heads},
+        {name.removeprefix(HEADS): tensor for name, tensor in heads.items()},
         manifest,
     )

@@ -241,3 +241,20 @@ def test_a_model_of_numbered_blanks_is_not_filled_in_silence(glm: Glm, tmp_path:
     numbered = saved_with(glm, tmp_path / "numbered", sentinel=True)
     with pytest.raises(InputError, match=r"objective.sentinel.*is not offered"):
         numbered.infill(["The [MASK] sleeps."])
+
+
+def test_blanks_are_filled_by_rotary_positions_of_two_places_too(glm: Glm, tmp_path: Path):
+    config = glm.config.model_copy(update={"position": "rotary_2d"})
+    tensors = {n: w for n, w in glm.module.state_dict().items() if "position" not in n}
+    folder = write_model_folder(tmp_path / "r", tensors, config, glm.tokenizer, provenance={})
+    turned = load(folder)
+    (row,) = turned.infill(["The [MASK] sleeps."], max_new_tokens=3)
+    (blank,) = row.blanks
+    special = turned.tokenizer.special
+    part_a = [special.cls, *turned.tokenizer.encode("The [MASK] sleeps."), special.eos]
+    fed = torch.tensor([[*part_a, special.sop, *blank.ids]])
+    logits = turned.logits(fed)[0, len(part_a) :].log_softmax(1)
+    best = sum(logits[i, token].item() for i, token in enumerate(blank.ids))
+    assert blank.log_prob == pytest.approx(best, abs=1e-5)
+    chosen = logits[: len(blank.ids), : turned.tokenizer.size].argmax(1)
+    assert chosen.tolist() == [*blank.ids]

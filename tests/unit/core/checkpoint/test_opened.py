@@ -106,3 +106,11 @@ def test_the_loss_of_a_causal_model_is_that_of_its_logits(chatglm2):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     found.backward()
     assert chatglm2.module.output_embedding.weight.grad.abs().sum() > 0
+
+
+def test_heads_of_a_task_are_saved_with_the_model(released, tmp_path):
+    tensors = released.tensors_of({**released.HUB_GLM, "out_proj.bias": (3,)})
+    glm = load(released.write(tmp_path / "hub", released.HUB_GLM_CONFIG, tensors))
+    copy = load(glm.save(tmp_path / "copy"))
+    assert copy.heads.keys() == {"classes.bias"}
+    assert torch.equal(copy.heads["classes.bias"], tensors["out_proj.bias"])
