@@ -110,7 +110,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(str(path), f"is missing; {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(str(path), f"is damaged: {error}; {remedy}") from error
     if not isinstance(values, dict):
         raise InputError(str(path), f"holds a {type(values).__name__}, not an object; {remedy}")

@@ -209,7 +209,7 @@ def given_sizes(file: Path, name: str) -> dict[str, Any]:
         values = json.loads(file.read_bytes())
     except FileNotFoundError as error:
         raise InputError(str(file), "no such file; give a recipe or a config.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(str(file), f"is not JSON: {error}; correct it there") from error
     if not isinstance(values, dict):
         raise InputError(str(file), "holds no JSON object; it should hold the sizes of the model")

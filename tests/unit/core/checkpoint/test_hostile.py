@@ -178,3 +178,26 @@ def test_a_compressed_zip_is_told(refuse):
 def test_a_shape_that_the_file_does_not_hold_is_told(refuse):
     message = refuse("pytorch_model.bin", PICKLES["a tensor of terabytes"])
     assert f"'{EMBEDDING}' is no plain tensor with a name" in message
+
+
+CONFIGS = {
+    "deep brackets": b"[" * 1_000_000,
+    "a number of a million digits": b'{"num_layers": ' + b"9" * 1_000_000 + b"}",
+    "bytes that are no text": b"\xff\xfe\x00",
+    "a bomb of layers": b'{"model_type": "chatglm", "num_layers": 1000000000000000}',
+    "an infinite epsilon": b'{"model_type": "chatglm", "layernorm_epsilon": 1e999}',
+    "tables for numbers": b'{"model_type": "chatglm", "num_layers": {"a": []}}',
+    "nothing": b"{}",
+    "an empty file": b"",
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_hostile_config_is_refused(released, tmp_path, name):
+    folder = released.write(
+        tmp_path / "m", released.CHATGLM2_CONFIG, released.tensors_of(released.CHATGLM2)
+    )
+    (folder / "config.json").write_bytes(CONFIGS[name])
+    with pytest.raises(InputError) as caught:
+        find(folder, None)
+    assert caught.value.place == str(folder / "config.json")
