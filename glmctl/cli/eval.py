@@ -23,8 +23,7 @@ def eval(
         str, Argument(metavar="CKPT", help="A model or run folder, a checkpoint, or a name.")
     ] = "glmctl-default",
     data: Annotated[
-        Path | None,
-        Option("--data", metavar="DIR|FILE", help="The data in its official layout."),
+        Path | None, Option("--data", metavar="DIR|FILE", help="Data in its official layout.")
     ] = None,
     tasks: Annotated[
         str | None, Option("--tasks", metavar="A,B", help="Only these tasks of the suite.")
@@ -36,8 +35,7 @@ def eval(
         int | None, Option("--limit", min=1, metavar="N", help="So many questions of each task.")
     ] = None,
     out: Annotated[
-        Path | None,
-        Option("--out", metavar="DIR", help="For predictions and results; evals/SUITE-CKPT."),
+        Path | None, Option("--out", metavar="DIR", help="For results; evals/SUITE-CKPT.")
     ] = None,
     lists: Annotated[bool, Option("--list", help="List suites and tasks, and stop.")] = False,
     device: options.Device = None,
@@ -64,8 +62,8 @@ def eval(
     )
     for problem in result.problems[:NUM_NAMED]:
         render.complain(problem)
-    if len(result.problems) > NUM_NAMED:
-        render.complain(f"{len(result.problems) - NUM_NAMED:,} more; results.json names them")
+    if (more := len(result.problems) - NUM_NAMED) > 0:
+        render.complain(f"{more:,} more; results.json names them")
     if as_json:
         render.show(result, as_json=True)
     else:
@@ -80,8 +78,8 @@ def show_scores(result: Evaluation) -> None:
     render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
         render.say(f"average of the suite: {result.average:.2f}")
-    for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
-        render.say(f"{protocol}: {result.model} is not fine-tuned for these tasks")
+    (protocol,) = {task.protocol for task in result.tasks.values()}
+    render.say(f"{protocol}: {result.model} is not fine-tuned for these tasks")
     for name, note in ((name, note) for name, task in result.tasks.items() for note in task.notes):
         render.note(f"{name}: {note}")
     render.note(f"predictions and results: {result.out}")
@@ -101,10 +99,10 @@ def list_tasks(*, as_json: bool) -> None:
     from glmctl.core.tasks.find import builtin_suites
 
     columns = ("suite", "task", "kind", "metrics", "patterns", "status")
+    tasks = ((suite.name, task) for suite in builtin_suites() for task in suite.tasks)
     rows = [
-        (suite.name, it.name, it.kind, "/".join(it.metrics), f"{len(it.patterns)}", it.status)
-        for suite in builtin_suites()
-        for it in suite.tasks
+        (suite, it.name, it.kind, "/".join(it.metrics), f"{len(it.patterns)}", it.status)
+        for suite, it in tasks
     ]
     if as_json:
         render.emit("TaskList", {"tasks": [dict(zip(columns, it, strict=True)) for it in rows]})

@@ -172,7 +172,7 @@ def test_a_text_longer_than_the_model_is_cut_and_counted(glmctl, tiny_model, dat
         (("rte", "--data", "nowhere"), 3, "v2/combined.zip, unpack it and name its folder with"),
         (("rte", "nothing", "--data", "sg"), 3, "nothing: no such file or folder"),
         (("rte", "--data", "sg", "--out", "."), 2, "holds other files; name a new folder"),
-        (("my.toml",), 3, "my.toml: there is no such file"),
+        (("my.toml",), 3, "my.toml: No such file or directory"),
     ],
 )
 def test_what_cannot_be_done_says_why(glmctl, data, args, code, message):

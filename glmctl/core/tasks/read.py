@@ -23,6 +23,9 @@ TYPEWRITER = str.maketrans(
     {"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2013": "-"}
 )
 Record = Mapping[str, Any]
+Kind = tuple[type, ...]
+TEXT, NUMBER, LIST = (str, int, float), (int,), (list,)
+NAMES: Mapping[Kind, str] = {TEXT: "text", NUMBER: "whole number", LIST: "list"}
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,10 @@ def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> It
     """
     unfolded = [typewritten(record) if task.plain_punctuation else record]
     for name, path in task.unfold.items():
-        unfolded = [{**row, name: item} for row in unfolded for item in listed(row, path)]
+        unfolded = [{**row, name: item} for row in unfolded for item in value_at(row, path, LIST)]
     for row in unfolded:
-        identity = tuple(simple_at(row, path) for path in task.id) or (number,)
-        fields = task.fields or {name: name for name, value in row.items() if is_text(value)}
+        identity = tuple(value_at(row, path) for path in task.id) or (number,)
+        fields = task.fields or {it: it for it, value in row.items() if isinstance(value, TEXT)}
         yield Example(
             place,
             identity,
@@ -149,11 +152,11 @@ def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> It
         )
 
 
-def value_at(record: Any, path: str) -> Any:
+def value_at(record: Any, path: str, kind: Kind = TEXT) -> Any:
     """What stands at a path.
 
     Raises:
-        ValueError: nothing does.
+        ValueError: nothing does, or something of another kind.
     """
     value = record
     for key in path.split("."):
@@ -161,38 +164,14 @@ def value_at(record: Any, path: str) -> Any:
             keys = ", ".join(value) if isinstance(value, dict) else "none"
             raise ValueError(f"has no {path!r}; keys there: {keys}; name the right one in the task")
         value = value[key]
-    return value
-
-
-def is_text(value: Any) -> bool:
-    return isinstance(value, str | int | float)
-
-
-def simple_at(record: Any, path: str) -> str | int | float:
-    """The text or number at a path."""
-    value = value_at(record, path)
-    if not is_text(value):
-        raise ValueError(f"its {path!r} is no text but {json.dumps(value)[:30]}; quote it")
+    if not isinstance(value, kind):
+        raise ValueError(f"its {path!r} is no {NAMES[kind]} but {json.dumps(value)[:30]}; mend it")
     reject_surrogates(str(value))
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def text_at(record: Any, path: str) -> str:
-    return str(simple_at(record, path))
-
-
-def number_at(record: Any, path: str) -> int:
-    value = value_at(record, path)
-    if not isinstance(value, int):
-        raise ValueError(f"its {path!r} is no whole number but {json.dumps(value)[:30]}")
-    return value
-
-
-def listed(record: Any, path: str) -> list[Any]:
-    value = value_at(record, path)
-    if not isinstance(value, list):
-        raise ValueError(f"its {path!r} is no list but {json.dumps(value)[:30]}")
-    return value
+    return str(value_at(record, path))
 
 
 def right_label(row: Record, task: TaskConfig) -> str:
@@ -202,7 +181,7 @@ def right_label(row: Record, task: TaskConfig) -> str:
         ValueError: the task has no such label.
     """
     value = value_at(row, task.label)
-    label = str(value).lower() if isinstance(value, bool) else text_at(row, task.label)
+    label = str(value).lower() if isinstance(value, bool) else str(value)
     names = task.label_names
     if names and label not in names:
         raise ValueError(f"label {label!r} is none of {', '.join(names)}; correct it or the task")
@@ -243,7 +222,7 @@ def marked(text: str, row: Record, mark: MarkedWord) -> str:
         ValueError: the word does not stand there.
     """
     words, word = text.split(), text_at(row, mark.word)
-    index = number_at(row, mark.index)
+    index = value_at(row, mark.index, NUMBER)
     near = [place for place in (index, index - 1, index + 1) if 0 <= place < len(words)]
     for place in near:
         if words[place] == word:
@@ -263,10 +242,10 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     """
     if where.optional and where.path not in row:
         return ()
-    items = listed(row, where.path)
+    items = value_at(row, where.path, LIST)
     if where.span_of is not None:
         text = text_at(row, where.span_of)
-        spans = ((number_at(item, "start"), number_at(item, "end")) for item in items)
+        spans = ((value_at(it, end, NUMBER) for end in ("start", "end")) for it in items)
         return tuple(sorted({text[start : end + 1] for start, end in spans}))
     texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
     return tuple(dict.fromkeys(texts))

@@ -62,7 +62,7 @@ def test_a_line_break_in_a_cell_is_text(write):
         (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 10 of the line"),
         ('{"text": "a"}', "has no 'label'; keys there: text; name the right one in the task"),
         ('{"text": "a", "label": 7}', "label '7' is none of 1, 0; correct it or the task"),
-        ('{"text": "a", "label": null}', "its 'label' is no text but null; quote it"),
+        ('{"text": "a", "label": null}', "its 'label' is no text but null; mend it"),
         ('{"text": "\\ud800", "label": 1}', "half a surrogate pair at character 0 of the text"),
         (
             "[" * 100_000,
@@ -139,7 +139,7 @@ COPA = {
             WSC | {"target": WSC["target"] | {"span2_index": "6"}},
             "its 'target.span2_index' is no whole number but \"6\"",
         ),
-        ("copa", COPA | {"idx": [0]}, "its 'idx' is no text but .0.; quote it"),
+        ("copa", COPA | {"idx": [0]}, "its 'idx' is no text but .0.; mend it"),
         (
             "record",
             {
