@@ -185,14 +185,21 @@ def begin(plan: ShardPlan, out: Path) -> None:
 def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]:
     """The records of all shards, in order, made now or found."""
     numbers = range(len(plan.units))
-    processes = min(processes, len(numbers))
-    if processes <= 1:
+    if min(processes, len(numbers)) <= 1:
         yield from map(partial(write_shard, plan, out), numbers)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, start_worker, (plan, out))
+    pool = ProcessPoolExecutor(processes - 1, context, start_worker, (plan, out))
     try:
-        yield from pool.map(work, numbers)
+        made = [pool.submit(work, number) for number in numbers]
+        own: dict[int, Record] = {}
+        last = len(numbers) - 1
+        for number in numbers:
+            # While others are at work, this process makes the last shards.
+            while not made[number].done() and made[last].cancel():
+                own[last] = write_shard(plan, out, last)
+                last -= 1
+            yield own[number] if number in own else made[number].result()
     except BrokenProcessPool as problem:
         raise MachineError(
             "--processes",

@@ -224,8 +224,10 @@ def open_binary(file: Path) -> io.BufferedReader:
 def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRows) -> list[str]:
     """Text of lines; all at once when nothing is wrong, which is nearly always."""
     try:
-        texts = data.removesuffix(b"\n").decode().replace("\r\n", "\n").split("\n")
-        return texts if key is None else [json_text(text, key) for text in texts]
+        lines = data.removesuffix(b"\n").decode().split("\n")
+        if key is None:
+            return [line.removesuffix("\r") for line in lines]
+        return [json_text(line, key) for line in lines]
     except ValueError:
         texts = []
         for line in data.removesuffix(b"\n").split(b"\n"):
