@@ -7,6 +7,7 @@ stands here only when some code reads it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -61,6 +62,25 @@ class RecipeConfig(Section):
     """How sure the numbers are; None for recipes that are our own."""
 
 
+class YarnConfig(Section):
+    """Longer texts by YaRN: slow pairs turn as if places were closer, fast ones as they did."""
+
+    factor: PositiveFloat
+    """How many times longer the texts are."""
+    original_positions: PositiveInt
+    """Places of the texts that the model learned from."""
+    beta_fast: PositiveFloat = 32.0
+    """Pairs that turn this often, or more, over those texts stay as they are."""
+    beta_slow: PositiveFloat = 1.0
+    """Pairs that turn this often, or less, are slowed down by the whole factor."""
+    attention_factor: PositiveFloat | None = None
+    """Queries and keys grow by it; left out: 0.1 ln(factor) + 1."""
+
+    @property
+    def growth(self) -> float:
+        return self.attention_factor or 0.1 * log(max(self.factor, 1.0)) + 1.0
+
+
 class RotaryConfig(Section):
     """How rotary positions turn the queries and keys of a head."""
 
@@ -70,6 +90,8 @@ class RotaryConfig(Section):
     """The base is multiplied by it (rope_ratio of ChatGLM3 and GLM-4), for longer texts."""
     scaling: PositiveFloat = 1.0
     """Places are divided by it (rope_ratio of ChatGLM2-32K), for longer texts."""
+    yarn: YarnConfig | None = None
+    """For longer texts, as GLM-4-0414; left out: not used."""
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of each head that turns; the rest stays as it is."""
     interleaved: bool = False

@@ -6,11 +6,12 @@ Shapes: T tokens, N heads, D per head, G places that turn a share each (1 or 2),
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, floor, log, pi
 
 import torch
 from torch import Tensor, nn
 
-from glmctl.recipe.schema import ModelConfig, RotaryConfig
+from glmctl.recipe.schema import ModelConfig, RotaryConfig, YarnConfig
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class RotaryPositions(nn.Module):
     def frequencies(self, device: torch.device) -> Tensor:
         """Radians a place for each pair, [P]; float32, as the released code has them."""
         exponents = torch.arange(0, self.turned, 2, device=device).float() / self.turned
-        frequencies = 1.0 / (self.settings.base * self.settings.ratio) ** exponents
+        base = self.settings.base * self.settings.ratio
+        frequencies = 1.0 / base**exponents
+        if self.settings.yarn is not None:
+            return slowed(frequencies, base, self.settings.yarn)
         if self.settings.half_precision_frequencies:
             return frequencies.half().float()
         return frequencies
@@ -58,4 +62,20 @@ class RotaryPositions(nn.Module):
         """The angles of tokens at [2, T]; the second row counts for `rotary_2d` only."""
         places = position_ids[: self.num_places].T.float() / self.settings.scaling  # [T, G]
         angles = places[:, None, :, None] * self.frequencies(places.device)  # [T, 1, G, P]
-        return Turns(angles.cos(), angles.sin(), -1 if self.settings.interleaved else -2)
+        growth = 1.0 if self.settings.yarn is None else self.settings.yarn.growth
+        pair_dim = -1 if self.settings.interleaved else -2
+        return Turns(angles.cos() * growth, angles.sin() * growth, pair_dim)
+
+
+def slowed(frequencies: Tensor, base: float, yarn: YarnConfig) -> Tensor:
+    """The frequencies of YaRN: between two pairs they fall from what they were to a share of it."""
+    num_pairs = len(frequencies)
+
+    def pair_that_turns(times: float) -> float:
+        return num_pairs * log(yarn.original_positions / (times * 2 * pi)) / log(base)
+
+    first = max(floor(pair_that_turns(yarn.beta_fast)), 0)
+    last = min(ceil(pair_that_turns(yarn.beta_slow)), 2 * num_pairs - 1)
+    pair = torch.arange(num_pairs, device=frequencies.device).float()
+    slow = ((pair - first) / max(last - first, 0.001)).clamp(0, 1)
+    return frequencies / yarn.factor * slow + frequencies * (1 - slow)

@@ -7,6 +7,15 @@ from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 
+ROTARY = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+YARN = {
+    "factor": "factor",
+    "original_max_position_embeddings": "original_positions",
+    "beta_fast": "beta_fast",
+    "beta_slow": "beta_slow",
+    "attention_factor": "attention_factor",
+}
+
 
 def components(values: Values) -> dict[str, Any]:
     """Version 5 keeps the positions in a table, version 4 beside the other keys."""
@@ -14,8 +23,13 @@ def components(values: Values) -> dict[str, Any]:
     if not isinstance(rotary, dict):
         raise ValueError(f"rope_parameters is {rotary!r}; expected a table")
     kind = rotary.get("rope_type", rotary.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"rope_type is {kind!r}; only 'default' is read")
+    if kind not in ("default", "yarn"):
+        raise ValueError(f"rope_type is {kind!r}; only 'default' and 'yarn' are read")
+    unread = rotary.keys() - YARN.keys() - ROTARY if kind == "yarn" else ()
+    if unread:
+        raise ValueError(f"{', '.join(sorted(unread))} of rope_type 'yarn' is not read")
+    yarn = {ours: rotary[theirs] for theirs, ours in YARN.items() if theirs in rotary}
+    yarn.setdefault("original_positions", values.get("max_position_embeddings"))
     both = {**values, **rotary}
     return {
         "position": "rotary",
@@ -23,6 +37,7 @@ def components(values: Values) -> dict[str, Any]:
             "base": both.get("rope_theta", 10_000.0),
             "fraction": both.get("partial_rotary_factor", 0.5),
             "interleaved": True,
+            "yarn": yarn if kind == "yarn" else None,
         },
         "norm": "rms",
         "ffn": "swiglu",

@@ -25,6 +25,14 @@ SIZES = {
             "rope_type": "default", "rope_theta": 5e5, "partial_rotary_factor": 0.25,
         },
     },
+    "yarn": {
+        "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 64,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64, "pad_token_id": 0,
+        "rope_parameters": {
+            "rope_type": "yarn", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "factor": 4.0,
+            "original_max_position_embeddings": 128,
+        },
+    },
 }  # fmt: skip
 
 
@@ -89,5 +97,16 @@ def test_scaled_positions_that_are_not_read_are_refused(family, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["rope_parameters"] |= {"rope_type": "longrope", "factor": 4.0}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"rope_type is 'longrope'; only 'default' is read"):
+    with pytest.raises(
+        InputError, match=r"rope_type is 'longrope'; only 'default' and 'yarn' are read"
+    ):
+        load(tmp_path)
+
+
+def test_yarn_of_a_kind_that_is_not_read_is_refused(family, tmp_path):
+    written(tmp_path, family, SIZES["yarn"], seed=1)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_parameters"] |= {"mscale": 0.7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="mscale of rope_type 'yarn' is not read"):
         load(tmp_path)
