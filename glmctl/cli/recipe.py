@@ -2,34 +2,31 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from glmctl.cli import options, render
 
 RecipePaths = Annotated[
     list[str],
-    typer.Argument(
+    Argument(
         metavar="RECIPE...",
-        help="Recipe files, or names of built-in recipes.",
+        help="Files, or built-in names.",
         autocompletion=options.complete_recipe,
+    ),
+]
+Other = Annotated[
+    str,
+    Argument(
+        metavar="OTHER", help="What to compare it with.", autocompletion=options.complete_recipe
     ),
 ]
 CopyPath = Annotated[
-    Path | None,
-    typer.Argument(metavar="FILE", help="Where to write it; stdout unless given."),
+    Path | None, Argument(metavar="FILE", help="Where to write it; stdout unless given.")
 ]
-OwnFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recipe file.")]
-Other = Annotated[
-    str,
-    typer.Argument(
-        metavar="OTHER",
-        help="The recipe to compare it with.",
-        autocompletion=options.complete_recipe,
-    ),
-]
-Origin = Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")]
+OwnFile = Annotated[Path, Argument(metavar="FILE", help="A recipe file.")]
+ShowOrigin = Annotated[bool, Option("--origin", help="Say where each value comes from.")]
 
 
 def ls(as_json: options.Json = False) -> None:
@@ -47,7 +44,6 @@ def ls(as_json: options.Json = False) -> None:
         ]
         render.emit("RecipeList", {"recipes": resolved})
         return
-    columns = ("name", "experiments", "GPUs", "parameters", "certainty", "source")
     rows = [
         (
             name,
@@ -59,7 +55,7 @@ def ls(as_json: options.Json = False) -> None:
         )
         for name, recipe in recipes.items()
     ]
-    render.table(columns, rows)
+    render.table(("name", "experiments", "GPUs", "parameters", "certainty", "source"), rows)
 
 
 def show(
@@ -67,7 +63,7 @@ def show(
     overrides: options.Set = None,
     gpus: options.Gpus = None,
     topology: options.Topology = None,
-    origin: Origin = False,
+    origin: ShowOrigin = False,
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
@@ -75,54 +71,46 @@ def show(
     from glmctl.recipe.load import DEFAULT, to_toml, trace_recipe
 
     recipe, origins = trace_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
-    if origin:
-        values = flatten(values_of(recipe))
-        show_origins(
-            [(key, value, origins.get(key, DEFAULT)) for key, value in values.items()],
-            as_json=as_json,
-        )
-    elif as_json:
-        render.emit("Recipe", recipe.model_dump(mode="json", by_alias=True))
-    else:
-        render.say(to_toml(recipe).rstrip())
-
-
-def show_origins(lines: list[tuple[str, Any, Any]], *, as_json: bool) -> None:
-    """One line a key: its value, and the file or option that states it."""
+    if not origin:
+        if as_json:
+            render.emit("Recipe", recipe.model_dump(mode="json", by_alias=True))
+        else:
+            render.say(to_toml(recipe).rstrip())
+        return
+    values = flatten(values_of(recipe))
+    stated = {key: origins.get(key, DEFAULT) for key in values}
     if as_json:
         records = [
-            {"key": key, "value": value, "origin": origin.kind, "place": origin.place}
-            for key, value, origin in lines
+            {"key": key, "value": value, "origin": stated[key].kind, "place": stated[key].place}
+            for key, value in values.items()
         ]
         render.emit("RecipeOrigins", {"keys": records})
         return
-    places = {"default": "default", "parent": "parent {}"}
+    words = {"default": "default", "parent": "parent {}"}
     rows = [
-        (key, places.get(origin.kind, "{}").format(origin.place), json.dumps(value))
-        for key, value, origin in lines
+        (key, words.get(stated[key].kind, "{}").format(stated[key].place), json.dumps(value))
+        for key, value in values.items()
     ]
     render.table(("key", "from", "value"), rows)
 
 
 def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
     """List the keys in which RECIPE and OTHER differ, with both values."""
-    from dataclasses import asdict
-
     from glmctl.recipe.keys import differences
     from glmctl.recipe.load import load_recipe
 
     found = differences(load_recipe(a), load_recipe(b))
     if as_json:
-        render.emit("RecipeDiff", {"a": a, "b": b, "differences": [asdict(one) for one in found]})
-        return
-    if not found:
+        records = [{"key": key, "a": left, "b": right} for key, (left, right) in found.items()]
+        render.emit("RecipeDiff", {"a": a, "b": b, "differences": records})
+    elif found:
+        rows = [
+            (key, *("-" if value is None else json.dumps(value) for value in pair))
+            for key, pair in found.items()
+        ]
+        render.table(("key", a, b), rows)
+    else:
         render.say(f"{a} and {b} hold the same values")
-        return
-    rows = [
-        (one.key, *("-" if value is None else json.dumps(value) for value in (one.a, one.b)))
-        for one in found
-    ]
-    render.table(("key", a, b), rows)
 
 
 def cp(
@@ -152,23 +140,21 @@ def validate(recipe_paths: RecipePaths, as_json: options.Json = False) -> None:
     from glmctl.errors import UsageError
     from glmctl.recipe.load import load_recipe
 
-    problems: dict[str, tuple[str, ...]] = {}
+    checked = []
     for path in recipe_paths:
-        problems[path] = ()
+        problems: tuple[str, ...] = ()
         try:
             load_recipe(path)
+            said = f"{path}: ok"
         except UsageError as error:
-            problems[path] = error.problems
-            if not as_json:
-                render.complain(str(error))
-        else:
-            if not as_json:
-                render.say(f"{path}: ok")
+            said, problems = str(error), error.problems
+        checked.append({"path": path, "problems": problems})
+        if not as_json:
+            (render.complain if problems else render.say)(said)
     if as_json:
-        checked = [{"path": path, "problems": lines} for path, lines in problems.items()]
         render.emit("Validation", {"recipes": checked})
-    if any(problems.values()):
-        raise typer.Exit(UsageError.exit_code)
+    if any(recipe["problems"] for recipe in checked):
+        raise Exit(UsageError.exit_code)
 
 
 def schema() -> None:

@@ -19,13 +19,17 @@ def builtin_recipes() -> list[Path]:
     return sorted(builtin_folder().rglob("*.toml"), key=recipe_name)
 
 
+def is_builtin(path: Path) -> bool:
+    """Whether a file is one of the recipes of the package."""
+    return path.resolve().is_relative_to(builtin_folder())
+
+
 def recipe_name(path_or_name: str | Path) -> str:
     """What a recipe is called: its place among the built-in ones, or the name of its file."""
-    path = Path(path_or_name).resolve()
-    if path.is_relative_to(builtin_folder()):
-        return path.relative_to(builtin_folder()).with_suffix("").as_posix()
-    is_builtin = not path.is_file()
-    return str(path_or_name).removesuffix(".toml") if is_builtin else path.stem
+    path = Path(path_or_name)
+    if is_builtin(path):
+        return path.resolve().relative_to(builtin_folder()).with_suffix("").as_posix()
+    return path.stem if path.is_file() else str(path_or_name).removesuffix(".toml")
 
 
 def find_recipe(path_or_name: str) -> Path:

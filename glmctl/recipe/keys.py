@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from glmctl.recipe.schema import Recipe, Section
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A key whose value two recipes do not share; None where one lacks it."""
-
-    key: str
-    a: Any
-    b: Any
-
-
-def differences(a: Recipe, b: Recipe) -> list[Difference]:
-    """What differs between two recipes, in the order of the grammar."""
+def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The keys whose value two recipes do not share, with both; None where one lacks it."""
     left, right = flatten(values_of(a)), flatten(values_of(b))
-    pairs = ((key, left.get(key), right.get(key)) for key in left | right)
-    return [Difference(key, one, other) for key, one, other in pairs if one != other]
+    pairs = {key: (left.get(key), right.get(key)) for key in left | right}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def values_of(recipe: Recipe) -> dict[str, Any]:
@@ -39,12 +31,17 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def section_of(field: FieldInfo) -> type[Section] | None:
+    """The section that stands under a key, alone or in a list or in a named table."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type(Section))), None)
+
+
 def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Each key that a recipe can have, with what it is for; lists and named tables are one key."""
     for name, field in section.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        kinds = (field.annotation, *get_args(field.annotation))
-        inner = next((kind for kind in kinds if isinstance(kind, type(Section))), None)
+        inner = section_of(field)
         if inner is None or get_origin(field.annotation) in (tuple, dict):
             yield key, field.description or ""
         else:

@@ -9,16 +9,15 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from inspect import isclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import tomli_w
 from pydantic import ValidationError
 
 from glmctl.errors import UsageError
-from glmctl.recipe.find import builtin_folder, find_parent, find_recipe, recipe_name
-from glmctl.recipe.keys import flatten, values_of
+from glmctl.recipe.find import find_parent, find_recipe, is_builtin, recipe_name
+from glmctl.recipe.keys import flatten, section_of, values_of
 from glmctl.recipe.schema import Recipe, Section
 
 MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the user over them
@@ -80,21 +79,18 @@ def trace_recipe(
     gpus: int | None = None,
     topology: str | None = None,
 ) -> tuple[Recipe, dict[str, Origin]]:
-    """Read a recipe as `load_recipe`, and say who stated what; the other keys have their default.
-
-    Returns:
-        The recipe, and by dotted key where its stated values come from.
-    """
+    """As `load_recipe`, and by dotted key who stated what; the other keys have their default."""
     draft = read_files(find_recipe(path_or_name), path_or_name)
-    tables = draft.tables
-    problems = [problem for text in overrides if (problem := override(draft, text))]
-    problems += choose_layout(draft, gpus, topology)
+    problems = [override(draft, text) for text in overrides]
+    problems.append(choose_layout(draft, gpus, topology))
+    lines = [problem for problem in problems if problem]
     try:
-        recipe = Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)
+        text = json.dumps(draft.tables, default=str)
+        recipe = Recipe.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise UsageError(path_or_name, *problems, *mistakes(tables, error)) from None
-    if problems:
-        raise UsageError(path_or_name, *problems)
+        raise UsageError(path_or_name, *lines, *mistakes(draft.tables, error)) from None
+    if lines:
+        raise UsageError(path_or_name, *lines)
     return recipe, draft.origins
 
 
@@ -128,34 +124,36 @@ def unset_variables(path: str) -> list[str]:
 def read_files(path: Path, place: str) -> Draft:
     """A file over the files that it extends: tables merge, everything else is replaced."""
     chain: list[tuple[Tables, Origin]] = []
-    while True:
-        tables = parse(path, place)
-        chain.append((tables, Origin("parent" if chain else "file", file_name(path))))
-        head = tables.get("recipe")
-        parent = None
-        if isinstance(head, dict):
-            parent = head.pop("extends", None)
-            for key in OWN_CLAIMS if len(chain) > 1 else ():
-                head.pop(key, None)
-        if parent is None:
-            break
+    file: Path | None = path
+    while file is not None:
         if len(chain) > MAX_PARENTS:
             raise UsageError(
                 place,
-                f"recipe.extends: {parent!r} in {path} is one parent too many, the most are "
-                f"{MAX_PARENTS}; merge two of the files",
+                f"recipe.extends: {file} is one parent too many, the most are {MAX_PARENTS}; "
+                "merge two of the files",
             )
-        path = find_parent(path, parent, place)
+        tables = parse(file, place)
+        head = table_at(tables, "recipe")
+        parent = head.pop("extends", None)
+        for key in OWN_CLAIMS if chain else ():
+            head.pop(key, None)
+        name = f"{recipe_name(file)}.toml" if is_builtin(file) else str(file)
+        chain.append((tables, Origin("parent" if chain else "file", name)))
+        file = None if parent is None else find_parent(file, parent, place)
     draft = Draft()
     for tables, origin in reversed(chain):
         draft.lay(tables, origin)
     return draft
 
 
-def file_name(path: Path) -> str:
-    """A file as a reader finds it: a built-in one by its place among the recipes."""
-    is_builtin = path.resolve().is_relative_to(builtin_folder())
-    return f"{recipe_name(path)}.toml" if is_builtin else str(path)
+def table_at(tables: Any, *keys: str) -> Tables:
+    """The table inside others; an empty one where there is none."""
+    for key in keys:
+        tables = tables.get(key)
+        if not isinstance(tables, dict):
+            return {}
+    found: Tables = tables
+    return found
 
 
 def parse(path: Path, place: str) -> Tables:
@@ -184,17 +182,13 @@ def override(draft: Draft, text: str) -> str | None:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         return f"--set {text}: is not of the form section.key=value"
-    table = draft.tables
-    for depth, key in enumerate(keys[:-1], start=1):
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            return f"--set {text}: {'.'.join(keys[:depth])} is not a table; set it as a whole"
     try:
-        table[keys[-1]] = toml_value(value.strip())
+        change = toml_value(value.strip())
     except tomllib.TOMLDecodeError:
         return f"--set {text}: {value.strip()!r} is not a TOML value; close the quote or bracket"
-    stated = flatten({".".join(keys): table[keys[-1]]})
-    draft.origins.update(dict.fromkeys(stated, Origin("set", "--set")))
+    for key in reversed(keys):
+        change = {key: change}
+    draft.lay(change, Origin("set", "--set"))
     return None
 
 
@@ -208,55 +202,52 @@ def toml_value(text: str) -> Any:
         return text
 
 
-def choose_layout(draft: Draft, gpus: int | None, topology: str | None) -> list[str]:
-    """Change the topology, and the micro batch where the profile has its own."""
-    if gpus is None and topology is None:
-        return []
+def choose_layout(draft: Draft, gpus: int | None, topology: str | None) -> str | None:
+    """Change the topology, and the micro batch where the profile has its own; gives the problem."""
     if gpus is not None and topology is not None:
-        return [f"--gpus {gpus}: does not go with --topology {topology}; choose one of them"]
-    layout = draft.tables.setdefault("topology", {})
-    if not isinstance(layout, dict):
-        return []  # reported with the other types
+        return f"--gpus {gpus}: does not go with --topology {topology}; choose one of them"
+    layout: Tables = {"note": None}  # it speaks of the layout of the source
     if gpus is not None:
-        change, option = {"nodes": 1, "gpus_per_node": gpus}, f"--gpus {gpus}"
-    else:
-        profiles = layout.get("profiles", {})
+        option = f"--gpus {gpus}"
+        layout |= {"nodes": 1, "gpus_per_node": gpus}
+    elif topology is not None:
+        option = f"--topology {topology}"
+        profiles = table_at(draft.tables, "topology", "profiles")
         if topology not in profiles:
-            known = ", ".join(profiles) or "none"
-            return [f"--topology {topology}: no such profile; known: {known}"]
-        change, option = dict(profiles[topology]), f"--topology {topology}"
-    layout.pop("note", None)  # it speaks of the layout of the source
-    tables: Tables = {"topology": change}
-    if "micro_batch_size" in change:
-        tables["train"] = {"micro_batch_size": change.pop("micro_batch_size")}
-    draft.lay(tables, Origin("layout", option))
-    return []
+            return f"{option}: no such profile; known: {', '.join(profiles) or 'none'}"
+        layout |= table_at(profiles, topology)
+    else:
+        return None
+    change = {"topology": layout}
+    if "micro_batch_size" in layout:
+        change["train"] = {"micro_batch_size": layout.pop("micro_batch_size")}
+    draft.lay(change, Origin("layout", option))
+    return None
 
 
 def mistakes(tables: Tables, error: ValidationError) -> list[str]:
     """Everything that is wrong, also what pydantic does not look at after a wrong type."""
-    issues = [issue for issue in error.errors() if not follows(issue, error)]
+    issues = error.errors()
     lines = [line for issue in issues for line in describe(issue)]
     return lines + [line for line in contradictions(tables, issues) if line not in lines]
 
 
-def follows(issue: Mapping[str, Any], error: ValidationError) -> bool:
-    """Whether a list is too short only because its items are wrong, which is said already."""
-    place = issue["loc"]
-    inside = any(other["loc"][: len(place)] == place != other["loc"] for other in error.errors())
-    return bool(issue["type"] == "too_short" and inside)
-
-
 def describe(issue: Mapping[str, Any]) -> Iterator[str]:
     """Lines for one pydantic issue: ``section.key: what is wrong with it``."""
-    key = ".".join(str(part) for part in issue["loc"])
-    kind, found = issue["type"], issue["input"]
+    loc, kind, found = issue["loc"], issue["type"], issue["input"]
+    key = ".".join(map(str, loc))
     if kind == "extra_forbidden":
-        yield f"{key}: unknown key; {key_hint(issue['loc'])}"
+        known = [field.alias or name for name, field in section_at(loc[:-1]).model_fields.items()]
+        close = get_close_matches(str(loc[-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        yield f"{key}: unknown key; {hint}"
     elif kind == "missing":
-        yield f"{key}: missing; {meaning(issue['loc'])}"
+        what = section_at(loc[:-1]).model_fields[str(loc[-1])].description
+        remedy = f"state it ({what.rstrip('.')})" if what else "this section is needed"
+        yield f"{key}: missing; {remedy}"
     elif kind == "too_short":
-        yield f"{key}: should have at least {issue['ctx']['min_length']} item; found none"
+        if not found:  # else it is short of items that are wrong, which is said already
+            yield f"{key}: should have at least {issue['ctx']['min_length']} item; found none"
     elif kind == "value_error":
         for line in str(issue["ctx"]["error"]).splitlines():
             yield f"{key}.{line}" if key else line
@@ -265,39 +256,13 @@ def describe(issue: Mapping[str, Any]) -> Iterator[str]:
         yield f"{key}: {expected}; found {json.dumps(found, default=str)}"
 
 
-def key_hint(loc: Sequence[int | str]) -> str:
-    """The key that was probably meant, or all that there are."""
-    known = known_keys(loc[:-1])
-    close = get_close_matches(str(loc[-1]), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
-
-
-def known_keys(loc: Sequence[int | str]) -> list[str]:
-    fields = section_at(loc).model_fields
-    return [field.alias or name for name, field in fields.items()]
-
-
-def meaning(loc: Sequence[int | str]) -> str:
-    """What the key is for, in the words of the schema."""
-    field = section_at(loc[:-1]).model_fields[str(loc[-1])]
-    if field.description is None:
-        return "this section is needed"
-    return f"state it ({field.description.rstrip('.')})"
-
-
 def section_at(loc: Sequence[int | str]) -> type[Section]:
     """The class that describes the table at a place; steps into lists and named tables stay."""
     section: type[Section] = Recipe
     for part in loc:
         field = section.model_fields.get(str(part))
-        if field is not None:
-            kinds = (field.annotation, *get_args(field.annotation))
-            section = next((kind for kind in kinds if is_section(kind)), section)
+        section = (field and section_of(field)) or section
     return section
-
-
-def is_section(kind: Any) -> bool:
-    return isclass(kind) and issubclass(kind, Section)
 
 
 def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -310,7 +275,7 @@ def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Itera
     parts: dict[str, Any] = {}
     for name, info in Recipe.model_fields.items():
         table = tables.get(name, {})
-        if (name,) in wrong or not isinstance(table, dict) or not is_section(info.annotation):
+        if (name,) in wrong or not isinstance(info.annotation, type(Section)):
             continue
         good = {key: value for key, value in table.items() if (name, key) not in wrong}
         parts[name] = partial(info.annotation, good)

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from glmctl.errors import UsageError
-from glmctl.recipe.find import builtin_folder, find_parent, recipe_name
-from glmctl.recipe.load import parse
+from glmctl.recipe.find import find_parent, is_builtin, recipe_name
+from glmctl.recipe.load import parse, table_at
 
 GRAMMAR = 1
 """The newest number of the grammar; `migrate` lifts what is older once there is a second."""
@@ -19,12 +19,11 @@ EXTENDS = re.compile(r"""^([^#\n]*\bextends\s*=\s*)("[^"\n]*"|'[^'\n]*')""", re.
 def copy_text(path: Path, folder: Path) -> str:
     """A recipe as it must read in another folder: all of it, its parent named from there."""
     text = path.read_text(encoding="utf-8")
-    parent = parse(path, str(path)).get("recipe", {}).get("extends")
+    parent = table_at(parse(path, str(path)), "recipe").get("extends")
     if parent is None:
         return text
     file = find_parent(path, parent, str(path)).resolve()
-    is_builtin = file.is_relative_to(builtin_folder())
-    name = recipe_name(file) if is_builtin else os.path.relpath(file, folder.resolve())
+    name = recipe_name(file) if is_builtin(file) else os.path.relpath(file, folder.resolve())
     return EXTENDS.sub(lambda found: found[1] + json.dumps(name), text, count=1)
 
 
@@ -34,11 +33,10 @@ def check_grammar(path: Path) -> None:
     Raises:
         UsageError: it is newer, or no number at all.
     """
-    number = parse(path, str(path)).get("recipe", {}).get("schema", GRAMMAR)
-    if type(number) is int and number > GRAMMAR:
-        remedy = f"the newest that this version knows is {GRAMMAR}; install a newer glmctl"
-        raise UsageError(str(path), f"recipe.schema: {number} is a newer grammar; {remedy}")
-    if type(number) is not int or number < 1:
+    number = table_at(parse(path, str(path)), "recipe").get("schema", GRAMMAR)
+    if type(number) is not int or number != GRAMMAR:
         raise UsageError(
-            str(path), f"recipe.schema: should be {GRAMMAR}; found {json.dumps(number)}"
+            str(path),
+            f"recipe.schema: should be {GRAMMAR}, the newest grammar of this version; found "
+            f"{json.dumps(number)}; for a newer one install a newer glmctl",
         )

@@ -190,7 +190,7 @@ def test_migrate_refuses_a_newer_grammar(glmctl, tmp_path):
     (tmp_path / "new.toml").write_text("[recipe]\nschema = 2\n")
     done = glmctl("recipe", "migrate", "new.toml")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: new.toml: recipe.schema: 2 is a newer grammar")
+    assert done.stderr.startswith("error: new.toml: recipe.schema: should be 1, the newest grammar")
 
 
 def test_a_layout_that_splits_the_model_is_planned(glmctl):

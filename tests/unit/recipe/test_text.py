@@ -45,20 +45,13 @@ def test_the_first_grammar_is_the_newest(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("number", "problem"),
-    [
-        (
-            "2",
-            "recipe.schema: 2 is a newer grammar; the newest that this version knows is 1; "
-            "install a newer glmctl",
-        ),
-        ("0", "recipe.schema: should be 1; found 0"),
-        ("'1'", 'recipe.schema: should be 1; found "1"'),
-        ("true", "recipe.schema: should be 1; found true"),
-    ],
+    ("number", "found"), [("2", "2"), ("0", "0"), ("'1'", '"1"'), ("true", "true")]
 )
-def test_a_grammar_that_is_not_known_is_refused(tmp_path, number, problem):
+def test_a_grammar_that_is_not_known_is_refused(tmp_path, number, found):
     (tmp_path / "a.toml").write_text(f"[recipe]\nschema = {number}\n")
     with pytest.raises(UsageError) as caught:
         check_grammar(tmp_path / "a.toml")
-    assert caught.value.problems == (problem,)
+    assert caught.value.problems == (
+        f"recipe.schema: should be 1, the newest grammar of this version; found {found}; "
+        "for a newer one install a newer glmctl",
+    )
