@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -46,6 +47,18 @@ def glmctl(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each released family, with a small tokenizer in its files and a config.json."""
+    path = Path(__file__).with_name("vocabularies.py")
+    spec = importlib.util.spec_from_file_location("vocabularies", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    root = tmp_path_factory.mktemp("vocabularies")
+    module.write_vocabularies(root)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -23,12 +23,16 @@ Inputs = Annotated[
         "With --out and --train also Parquet, and data sets as hf:NAME@REVISION.",
     ),
 ]
+Layout = Literal[
+    "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b",
+    "chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414",
+]  # fmt: skip
 Kind = Annotated[
-    Literal["wordpiece", "byte_bpe", "sentencepiece"] | None,
+    Literal["wordpiece", "byte_bpe", "sentencepiece", "tiktoken", "tokenizer_json"] | None,
     Option(help="Kind of the vocabulary; seen from the file unless given."),
 ]
 Special = Annotated[
-    Literal["glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b"] | None,
+    Layout | None,
     Option(help="Layout of the special tokens; the usual one unless given."),
 ]
 Decode = Annotated[bool, Option("--decode", help="From ids to text.")]

@@ -28,6 +28,11 @@ Certainty = Literal["paper", "code", "derived", "recalled", "claimed"]
 OnError = Literal["stop", "skip"]
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
 Position = Literal["learned_2d", "learned_1d", "relative_xl", "rotary", "rotary_2d"]
+Kind = Literal["wordpiece", "byte_bpe", "sentencepiece", "tiktoken", "tokenizer_json"]
+Layout = Literal[
+    "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b",
+    "chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -196,13 +201,11 @@ class LayoutConfig(Section):
 class TokenizerConfig(Section):
     """A vocabulary and the layout of the special tokens over it."""
 
-    kind: Literal["wordpiece", "byte_bpe", "sentencepiece"] = "sentencepiece"
-    """The algorithm of the vocabulary."""
+    kind: Kind = "sentencepiece"
+    """The algorithm of the vocabulary; the last two are the files of GLM-4."""
     path: str = "glmctl-default"
     """A built-in name, a file, a folder, or hf:NAME (fetched when asked)."""
-    special: Literal[
-        "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b"
-    ] = "glmctl"
+    special: Layout = "glmctl"
     """Which special tokens there are and which ids they have."""
     noise_token: bool = False
     """Add [dBLOCK], which block_mask_probability and context_mask_ratio put into the input."""
@@ -210,6 +213,8 @@ class TokenizerConfig(Section):
     """Pairs [MASKi], <|startofpiecei|> for objective.sentinel, the last ids of all."""
     lowercase: bool = True
     """WordPiece only: lower the case and strip accents, as bert-base-uncased does."""
+    num_image_tokens: NonNegativeInt = 0
+    """ChatGLM-6B only: ids before those of the text, 20,000 in its first release."""
 
 
 class ObjectiveConfig(Section):

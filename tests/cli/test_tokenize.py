@@ -180,7 +180,7 @@ def test_a_data_set_is_named_with_its_revision_and_split(glmctl, tmp_path):
         (["--on-error", "skip"], 2, "--on-error does not go with encoding"),
         (["glmctl-demo", "--out", "x", "--split", "test"], 2, "--split: goes with a data set only"),
         (["--special", "glm-english"], 2, "'glm-english' does not fit kind 'sentencepiece'"),
-        (["--kind", "tiktoken"], 2, "tiktoken"),
+        (["--kind", "trie"], 2, "trie"),
     ],
 )
 def test_what_cannot_be_done_is_said(glmctl, args, code, message):

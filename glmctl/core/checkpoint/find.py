@@ -22,7 +22,7 @@ from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
 from glmctl.core.checkpoint.tensor_files import has_tensor_files, open_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.load import ASSETS, load_tokenizer
+from glmctl.core.tokenizer.load import ASSETS, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import LayoutConfig, ModelConfig, ObjectiveConfig, QuantizationConfig
@@ -138,11 +138,19 @@ def read_released(folder: Path) -> Found:
     return Found(
         release.config,
         dict(release.tensors),
-        None,
+        released_tokenizer(folder, values),
         quantize=release.quantize,
         layout=release.layout,
         heads=release.heads,
+        abilities=released_abilities(release.config),
     )
+
+
+def released_abilities(config: ModelConfig) -> tuple[str, ...]:
+    """What a released model does by its kind; of a GLM it is not known."""
+    if config.attention == "causal":
+        return ("causal", "chat")
+    return ("token", "prefix", "chat") if config.position.startswith("rotary") else ()
 
 
 def read_checkpoint(folder: Path) -> Found:

@@ -2,7 +2,8 @@
 
 The text is cut at the strings of the special tokens first; what lies between goes to the
 vocabulary. A blank swallows the whitespace to its left, as in the released tokenizers; in the
-layout ``glmctl`` it swallows one space only, the one that the hidden word brings back.
+layout ``glmctl`` it swallows one space only, the one that the hidden word brings back. ChatGLM-6B
+swallows it on both sides, its successors and GLM-4 nowhere.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from glmctl.core.tokenizer.special import MASKS, SpecialTokens
+from glmctl.core.tokenizer.special import FAMILY, MASKS, SpecialTokens
 from glmctl.errors import InputError
 from glmctl.recipe.schema import TokenizerConfig
 
@@ -85,9 +86,10 @@ class Tokenizer:
         self.special = special
         self.size = size
         self.config = config
-        self.is_lossless = vocabulary.is_lossless and config.special == "glmctl"
+        self.is_lossless = vocabulary.is_lossless and config.special in ("glmctl", *FAMILY)
         self._texts = {token_id: text for text, token_id in special.strings.items()}
         self._is_ours = config.special == "glmctl"
+        self._is_family = config.special in FAMILY
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Ids of a text.
@@ -101,7 +103,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], *, special: bool = True) -> list[IntArray]:
         """Ids of many texts; as :meth:`encode`, but fast."""
-        if not special and self._is_ours:
+        if not special and (self._is_ours or self._is_family):
             return self.vocabulary.encode_batch(texts)
         split = [[*self._split(text, special=special)] for text in texts]
         plain = [part for parts in split for part, _, token_id in parts if token_id is None]
@@ -167,6 +169,8 @@ class Tokenizer:
         layout = f"{config.kind} {config.special} {config.noise_token} {config.num_sentinels}"
         if config.kind == "wordpiece":
             layout += f" {config.lowercase}"
+        if config.num_image_tokens:
+            layout += f" {config.num_image_tokens}"
         digest = xxhash.xxh3_128(layout.encode())
         for file in self.vocabulary.files:
             digest.update(file.read_bytes())
@@ -184,7 +188,9 @@ class Tokenizer:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self.special.strings, key=len, reverse=True)
+        # ChatGLM2 and 3 call two tokens sop and eop, which are parts of words in a text.
+        texts = [text for text in self.special.strings if not text.isalpha()]
+        longest_first = sorted(texts, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 
     def _is_special(self, token_id: int) -> bool:
@@ -198,16 +204,19 @@ class Tokenizer:
 
     def _split(self, text: str, *, special: bool) -> Iterator[tuple[str, int, int | None]]:
         """Parts of a text: the part, its place, and its id when it is a special token."""
-        if not self._is_ours and (not text or text.isspace()):
+        if not (self._is_ours or self._is_family) and (not text or text.isspace()):
             return
+        is_stripped = not self._is_family or self.config.special == "chatglm"
         cursor = 0
         for match in self._pattern.finditer(text) if special else ():
             part = text[cursor : match.start()]
-            if match[0] in MASKS:
+            if match[0] in MASKS and is_stripped:
                 part = part.removesuffix(" ") if self._is_ours else part.rstrip()
             if part:
                 yield part, cursor, None
             yield match[0], match.start(), self.special.strings[match[0]]
             cursor = match.end()
+            if match[0] in MASKS and self.config.special == "chatglm":
+                cursor = len(text) - len(text[cursor:].lstrip())
         if cursor < len(text):
             yield text[cursor:], cursor, None

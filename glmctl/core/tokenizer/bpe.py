@@ -39,20 +39,13 @@ class LibraryVocabulary:
         return self.names[token_id]
 
 
-class ByteBpeVocabulary(LibraryVocabulary):
-    """A vocab.json with its merges.txt."""
+class ByteVocabulary(LibraryVocabulary):
+    """A vocabulary whose tokens are bytes of the text."""
 
     is_lossless = True
 
-    def __init__(self, file: Path, ids: Mapping[str, int], merges: Path) -> None:
-        try:
-            model = models.BPE(vocab=dict(ids), merges=read_merges(merges))
-        except Exception as problem:  # the library raises the bare class
-            raise InputError(str(merges), f"does not belong to {file} ({problem})") from problem
-        super().__init__((file, merges), sorted(ids, key=ids.__getitem__), Library(model))
-        self.library.pre_tokenizer = pre_tokenizers.ByteLevel(
-            add_prefix_space=False, trim_offsets=False
-        )
+    def __init__(self, files: tuple[Path, ...], names: Sequence[str], library: Library) -> None:
+        super().__init__(files, names, library)
         byte_of = byte_characters()
         self.tokens = [
             b"".join(byte_of.get(character, character.encode()) for character in name)
@@ -64,6 +57,20 @@ class ByteBpeVocabulary(LibraryVocabulary):
 
     def join(self, parts: Sequence[str]) -> str:
         return "".join(parts)
+
+
+class ByteBpeVocabulary(ByteVocabulary):
+    """A vocab.json with its merges.txt."""
+
+    def __init__(self, file: Path, ids: Mapping[str, int], merges: Path) -> None:
+        try:
+            model = models.BPE(vocab=dict(ids), merges=read_merges(merges))
+        except Exception as problem:  # the library raises the bare class
+            raise InputError(str(merges), f"does not belong to {file} ({problem})") from problem
+        super().__init__((file, merges), sorted(ids, key=ids.__getitem__), Library(model))
+        self.library.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=False, trim_offsets=False
+        )
 
 
 def byte_characters() -> dict[str, bytes]:

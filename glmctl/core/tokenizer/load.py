@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
 from glmctl.core.tokenizer.bpe import ByteBpeVocabulary, read_byte_bpe
+from glmctl.core.tokenizer.family import load_family, refuse_other_family, released_section
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
-from glmctl.core.tokenizer.special import place_special_tokens
+from glmctl.core.tokenizer.special import FAMILY, check_layout, place_special_tokens
 from glmctl.core.tokenizer.wordpiece import WordPieceVocabulary, read_wordpiece
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path
-from glmctl.recipe.schema import TokenizerConfig
-
-Kind = Literal["wordpiece", "byte_bpe", "sentencepiece"]
-Layout = Literal["glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b"]
+from glmctl.recipe.schema import Kind, Layout, TokenizerConfig
 
 DEFAULT = "glmctl-default"
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -26,8 +25,9 @@ FILES: dict[Kind, str] = {
     "byte_bpe": "vocab.json",
     "sentencepiece": "*.model",
 }
+GLM4_FILES: dict[Kind, str] = {"tiktoken": "*.model", "tokenizer_json": "tokenizer.json"}
 MERGES = "merges.txt"
-REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model"]
+REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model", "*tokenizer*.json", "config.json"]
 
 
 def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Tokenizer:
@@ -42,9 +42,12 @@ def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Token
         UsageError: the layout does not fit the vocabulary.
         MachineError: the vocabulary must be fetched and the network is not allowed.
     """
+    check_layout(config)
     file = vocabulary_file(resolve(config.path, folder), config.kind)
     vocabulary: Vocabulary
-    if config.kind == "sentencepiece":
+    if config.special in FAMILY:
+        vocabulary, special, size = load_family(config, file)
+    elif config.kind == "sentencepiece":
         vocabulary = model = load_sentencepiece(file)
         special, size = place_special_tokens(config, {}, model.size, model.unk)
     elif config.kind == "wordpiece":
@@ -85,10 +88,32 @@ def find_tokenizer(
     section = sections(place).get("tokenizer")
     if section is not None and kind is None and special is None:
         return load_tokenizer(TokenizerConfig.model_validate(section), place)
+    if kind is None and (special is None or special in FAMILY):
+        section = released_section(place, special)
+        if section is not None:
+            return load_tokenizer(section)
     kind = kind or kind_of(place)
     if special is None:
         special = usual_layout(vocabulary_file(place, kind), kind, otherwise)
     return load_tokenizer(TokenizerConfig(kind=kind, path=name, special=special))
+
+
+def released_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of a released model of ChatGLM or GLM-4; None when its files are not there.
+
+    Args:
+        folder: of the model.
+        config: what its config.json says.
+
+    Raises:
+        InputError: it is damaged, or is that of another family.
+    """
+    section = released_section(folder)
+    if section is None:
+        return None
+    tokenizer = load_tokenizer(section)
+    refuse_other_family(tokenizer, config, folder)
+    return tokenizer
 
 
 def rows_of(name: str) -> int | None:
@@ -105,6 +130,8 @@ def sections(place: Path) -> dict[str, Any]:
 
 def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
     """The layout that goes with a vocabulary when nobody says."""
+    if kind in GLM4_FILES:
+        return "glm-4"
     if kind != "sentencepiece":
         return "glm-english"
     if load_sentencepiece(file).is_lossless:
@@ -133,10 +160,11 @@ def kind_of(place: Path) -> Kind:
 
 def vocabulary_file(place: Path, kind: Kind) -> Path:
     """The file of a vocabulary, given itself or its folder."""
-    found = sorted(place.glob(FILES[kind])) if place.is_dir() else [place]
+    pattern = (FILES | GLM4_FILES)[kind]
+    found = sorted(place.glob(pattern)) if place.is_dir() else [place]
     if len(found) != 1:
         raise InputError(
-            str(place), f"holds {len(found)} files {FILES[kind]}; a {kind} vocabulary is one"
+            str(place), f"holds {len(found)} files {pattern}; a {kind} vocabulary is one"
         )
     return found[0]
 

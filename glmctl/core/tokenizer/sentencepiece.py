@@ -125,7 +125,18 @@ def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
     Raises:
         InputError: the file is not one.
     """
-    proto = file.read_bytes()
+    processor = open_model(file, file.read_bytes())
+    if keeps_everything(processor):
+        return LosslessVocabulary(file, processor)
+    return SentencePieceVocabulary(file, processor)
+
+
+def open_model(file: Path, proto: bytes) -> sentencepiece.SentencePieceProcessor:
+    """Open a SentencePiece model that was read from a file.
+
+    Raises:
+        InputError: it is not one.
+    """
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(proto)
@@ -133,9 +144,7 @@ def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
         raise InputError(
             str(file), "not a SentencePiece model; name another file, or copy it again"
         ) from problem
-    if keeps_everything(processor):
-        return LosslessVocabulary(file, processor)
-    return SentencePieceVocabulary(file, processor)
+    return processor
 
 
 def keeps_everything(processor: sentencepiece.SentencePieceProcessor) -> bool:

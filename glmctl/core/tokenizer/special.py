@@ -20,10 +20,14 @@ EOP = "<|endofpiece|>"
 NOISE = "[dBLOCK]"
 MASKS = ("[MASK]", "[gMASK]", "[sMASK]")
 
+FAMILY = ("chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414")
+"""Layouts of ChatGLM and GLM-4, placed in family.py."""
 LAYOUTS = {
     "wordpiece": ("glm-english", "glm-english-task"),
     "byte_bpe": ("glm-english", "glm-english-task"),
-    "sentencepiece": ("glmctl", "glm-chinese", "glm-chinese-10b"),
+    "sentencepiece": ("glmctl", "glm-chinese", "glm-chinese-10b", *FAMILY[:3]),
+    "tiktoken": FAMILY[3:],
+    "tokenizer_json": FAMILY[3:],
 }
 
 SPELLINGS = {
@@ -79,15 +83,8 @@ def place_special_tokens(
         The special tokens, and the size of the vocabulary with them.
 
     Raises:
-        UsageError: the layout does not fit the kind of vocabulary.
         InputError: the vocabulary lacks a token that the layout needs.
     """
-    if config.special not in LAYOUTS[config.kind]:
-        raise UsageError(
-            "tokenizer.special",
-            f"layout {config.special!r} does not fit kind {config.kind!r}; "
-            f"choose {' or '.join(LAYOUTS[config.kind])}",
-        )
     if config.special == "glmctl":
         order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
         strings = {text: size + place for place, text in enumerate(order)}
@@ -122,6 +119,28 @@ def place_special_tokens(
         strings=strings,
     )
     return special, next_id
+
+
+def check_layout(config: TokenizerConfig) -> None:
+    """Find out whether the parts of a tokenizer section fit.
+
+    Raises:
+        UsageError: the layout does not fit the kind of vocabulary or another key.
+    """
+    layout = config.special
+    if layout not in LAYOUTS[config.kind]:
+        raise UsageError(
+            "tokenizer.special",
+            f"layout {layout!r} does not fit kind {config.kind!r}; "
+            f"choose {' or '.join(LAYOUTS[config.kind])}",
+        )
+    if layout in FAMILY and (config.noise_token or config.num_sentinels):
+        key = "noise_token" if config.noise_token else "num_sentinels"
+        raise UsageError(f"tokenizer.{key}", f"layout {layout!r} has no more tokens; leave it out")
+    if layout != "chatglm" and config.num_image_tokens:
+        raise UsageError(
+            "tokenizer.num_image_tokens", f"goes with layout 'chatglm', not with {layout!r}"
+        )
 
 
 def english_strings(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glmctl.core.tokenizer.special import place_special_tokens
+from glmctl.core.tokenizer.special import check_layout, place_special_tokens
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import TokenizerConfig
 
@@ -107,7 +107,7 @@ def test_without_task_masks_every_objective_has_the_same_blank():
 
 def test_a_layout_of_another_kind_is_refused():
     with pytest.raises(UsageError, match="'glmctl' does not fit kind 'wordpiece'; choose glm-eng"):
-        place("wordpiece", "glmctl", BERT, 30522)
+        check_layout(TokenizerConfig(kind="wordpiece", path="v", special="glmctl"))
 
 
 def test_a_vocabulary_that_lacks_the_padding_is_refused():

@@ -1,0 +1,216 @@
+"""The tokenizers of ChatGLM and GLM-4: special tokens, and how files show which one they are.
+
+The released vocabularies could not be had: all of this is tested on small ones of their formats.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmctl.core.tokenizer import chatglm
+from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
+from glmctl.core.tokenizer.glm4 import JsonVocabulary, RankVocabulary, is_rank_file
+from glmctl.core.tokenizer.sentencepiece import SentencePieceVocabulary, open_model
+from glmctl.core.tokenizer.special import SpecialTokens
+from glmctl.errors import InputError
+from glmctl.recipe.schema import Kind, Layout, TokenizerConfig
+
+BLANKS = ("[MASK]", "[gMASK]", "[sMASK]")
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+MEDIA = ("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>")
+GLM4 = ("<|endoftext|>", *BLANKS, "<sop>", "<eop>", *ROLES)
+TOKENS: dict[Layout, tuple[str, ...]] = {
+    "chatglm": (*BLANKS, "<sop>", "<eop>"),
+    "chatglm2": (*BLANKS, "sop", "eop"),
+    "chatglm3": (*BLANKS, "sop", "eop", *ROLES),
+    "glm-4": GLM4,
+    "glm-4-0414": GLM4,
+}
+"""In the order of the ids, which follow the vocabulary; those of ChatGLM-6B are pieces of it."""
+FILES = ("tokenizer.json", "tokenizer.model", "ice_text.model")
+"""A released folder has one of these."""
+SETTINGS = ("config.json", "tokenizer_config.json")
+NUM_IMAGE_TOKENS = 20_000
+"""Of ChatGLM-6B where its tokenizer_config.json says nothing, as in the first release."""
+
+
+def load_family(config: TokenizerConfig, file: Path) -> tuple[Vocabulary, SpecialTokens, int]:
+    """Open a vocabulary of ChatGLM or GLM-4 with its special tokens.
+
+    Returns:
+        The vocabulary, the special tokens, and the number of ids with them.
+
+    Raises:
+        InputError: the file is damaged, or is the vocabulary of another family.
+    """
+    vocabulary: Vocabulary
+    tokens, unk = TOKENS[config.special], None
+    if config.kind == "tokenizer_json":
+        vocabulary = JsonVocabulary(file)
+        strings = vocabulary.added
+    elif config.kind == "tiktoken":
+        vocabulary = RankVocabulary(file)
+        strings = numbered((*tokens, *MEDIA), vocabulary.size)
+    else:
+        vocabulary, strings = open_pieces(config, file)
+        tokens, unk = (*tokens, "</s>"), vocabulary.unk
+    if missing := [text for text in tokens if text not in strings]:
+        raise InputError(
+            str(file),
+            f"is no vocabulary of {config.special}: it has no {', '.join(missing)}; name that of "
+            "the model, or another --special",
+        )
+    size = max(vocabulary.size, max(strings.values()) + 1)
+    return vocabulary, special_tokens(strings, unk), size
+
+
+def numbered(texts: Sequence[str], first_id: int) -> dict[str, int]:
+    return {text: token_id for token_id, text in enumerate(texts, first_id)}
+
+
+def open_pieces(
+    config: TokenizerConfig, file: Path
+) -> tuple[SentencePieceVocabulary, dict[str, int]]:
+    """A SentencePiece model with its special tokens."""
+    vocabulary: SentencePieceVocabulary
+    pieces: tuple[str, ...] = ("</s>",)
+    if config.special == "chatglm":
+        vocabulary, strings = chatglm.load_ice(file, config.num_image_tokens), {}
+        pieces = ("</s>", "<pad>", *chatglm.TOKENS)
+    else:
+        vocabulary = SentencePieceVocabulary(file, open_model(file, file.read_bytes()))
+        strings = numbered(TOKENS[config.special], vocabulary.size)
+    for text in pieces:
+        piece = vocabulary.processor.piece_to_id(text)
+        if piece != vocabulary.processor.unk_id():
+            strings[text] = piece + config.num_image_tokens
+    return vocabulary, strings
+
+
+def special_tokens(strings: Mapping[str, int], unk: int | None) -> SpecialTokens:
+    """The tokens by what they do; what a family lacks is the end of a text."""
+    eos = strings["</s>" if unk is not None else "<|endoftext|>"]
+    return SpecialTokens(
+        pad=strings.get("<pad>", eos if unk is None else unk),
+        eos=eos,
+        sep=eos,
+        cls=strings.get("<ENC>", eos),
+        mask=strings["[MASK]"],
+        unk=eos if unk is None else unk,
+        sop=strings["<sop>" if "<sop>" in strings else "sop"],
+        eop=strings["<eop>" if "<eop>" in strings else "eop"],
+        smask=strings["[sMASK]"],
+        gmask=strings["[gMASK]"],
+        noise=strings.get("<dBLOCK>"),
+        sentinel_masks=(),
+        sentinel_starts=(),
+        strings=strings,
+    )
+
+
+def answer_ends(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens that end an answer."""
+    special = tokenizer.special
+    if tokenizer.config.special == "chatglm":
+        return (special.eop,)
+    turns = (special.strings.get(role) for role in ("<|user|>", "<|observation|>"))
+    return (special.eos, *(turn for turn in turns if turn is not None))
+
+
+def released_section(place: Path, special: Layout | None = None) -> TokenizerConfig | None:
+    """The section of the tokenizer of ChatGLM or GLM-4 that lies in a place; None: of another.
+
+    Args:
+        place: a released folder, or a file of one.
+        special: the layout, when the user says it.
+    """
+    folder = place if place.is_dir() else place.parent
+    files = [folder / name for name in FILES] if place.is_dir() else [place]
+    settings: dict[str, Any] = {}
+    for name in SETTINGS:
+        settings |= read_settings(folder / name)
+    for file in files:
+        if not file.is_file() or (file.name not in FILES and special is None):
+            continue
+        kind = kind_of_file(file)
+        layout = special or layout_of(file, kind, settings)
+        if layout is not None:
+            number = settings.get("num_image_tokens", NUM_IMAGE_TOKENS)
+            images = {"num_image_tokens": number} if layout == "chatglm" else {}
+            return TokenizerConfig(kind=kind, path=str(file), special=layout, **images)
+    return None
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """What a JSON file says; {} when it is not there."""
+    if not file.is_file():
+        return {}
+    try:
+        values = json.loads(file.read_bytes())
+    except ValueError as problem:
+        raise InputError(str(file), f"is not JSON ({problem})") from problem
+    return values if isinstance(values, dict) else {}
+
+
+def kind_of_file(file: Path) -> Kind:
+    if file.suffix == ".json":
+        return "tokenizer_json"
+    return "tiktoken" if is_rank_file(file) else "sentencepiece"
+
+
+def layout_of(file: Path, kind: Kind, settings: Mapping[str, Any]) -> Layout | None:
+    """The layout of a vocabulary, when it is one of ours."""
+    if kind == "tokenizer_json" and ROLES[-1].encode() not in file.read_bytes():
+        return None
+    if kind != "sentencepiece":
+        return "glm-4-0414" if settings.get("model_type") == "glm4" else "glm-4"
+    if file.name == "ice_text.model":
+        return "chatglm"
+    if "chatglm" in json.dumps(settings).lower():
+        return second_or_third(file, settings)
+    return None
+
+
+def second_or_third(file: Path, settings: Mapping[str, Any]) -> Layout:
+    """ChatGLM2 or ChatGLM3, whose vocabulary is the same: by the roles, or by name."""
+    if "<|user|>" in json.dumps(settings):
+        return "chatglm3"
+    names = (file.resolve().parent, settings.get("name_or_path"), settings.get("_name_or_path"))
+    if found := re.findall("chatglm([23])|codegeex(2)", " ".join(map(str, names)).lower()):
+        return "chatglm2" if "2" in found[-1] else "chatglm3"
+    warnings.warn(
+        f"{file} is of ChatGLM2 or ChatGLM3, and nothing says of which; taken for ChatGLM3's. "
+        'Write "_name_or_path": "chatglm2-6b" into config.json if it is the other',
+        stacklevel=2,
+    )
+    return "chatglm3"
+
+
+def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
+    """Compare ids with those that a config.json states.
+
+    Raises:
+        InputError: naming each that differs.
+    """
+    expected = {"eos_token_id": answer_ends(tokenizer)}
+    if tokenizer.config.special == "chatglm":
+        strings = tokenizer.special.strings
+        expected |= {"bos_token_id": (strings["<sop>"],), "mask_token_id": (strings["[MASK]"],)}
+        expected |= {"gmask_token_id": (strings["[gMASK]"],)}
+    name = tokenizer.vocabulary.files[0].name
+    problems = []
+    for key, ids in expected.items():
+        stated = config.get(key)
+        given = stated if isinstance(stated, list) else [stated]
+        if stated is not None and not {*given} & {*ids}:
+            known = " or ".join(f"{token} ({tokenizer.token_text(token)})" for token in ids)
+            problems.append(f"{key} is {stated}, and in {name} it is {known}")
+    if problems:
+        raise InputError(
+            str(folder / "config.json"), *problems, "take the tokenizer that came with the model"
+        )
