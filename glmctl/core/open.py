@@ -19,16 +19,10 @@ from glmctl.core.checkpoint.find import Found, find
 from glmctl.core.checkpoint.folder import write_model_folder
 from glmctl.core.decode.continuation import Beginning, continue_greedily
 from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, insert, make_prompt
-from glmctl.core.decode.layout import (
-    derive_from_start,
-    derive_layout,
-    part_a_lengths,
-    split_at_jumps,
-)
+from glmctl.core.decode.layout import HAS_SPANS, Reader
 from glmctl.core.decode.score import fill_with_choices, score_choices
 from glmctl.core.decode.search import Fill
 from glmctl.core.model.glm import GLM
-from glmctl.core.model.sight import Segments
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
@@ -82,9 +76,9 @@ class Glm:
         Returns:
             [B, S, V].
         """
-        places, lengths = self._layout(input_ids, position_ids, part_a_length)
+        places, lengths = self.reader.read(input_ids, position_ids, part_a_length)
         num_rows, length = input_ids.shape
-        segments = self._samples(places, [length] * num_rows, lengths)
+        segments = self.reader.samples(places, [length] * num_rows, lengths)
         hidden = self.module.hidden(input_ids.flatten(), places.flatten(1), segments)
         return self.module.logits(hidden).view(num_rows, length, -1)
 
@@ -108,7 +102,7 @@ class Glm:
         Raises:
             InputError: no token counts.
         """
-        places, part_a = self._layout(input_ids, position_ids, part_a_length)
+        places, part_a = self.reader.read(input_ids, position_ids, part_a_length)
         counts = loss_mask.bool()
         column = torch.arange(1, input_ids.shape[1] + 1, device=counts.device)
         last_target = (counts * column).amax(1).tolist()
@@ -118,7 +112,7 @@ class Glm:
         wanted = counts[kept].nonzero()[:, 0]
         if not len(wanted):
             raise InputError("loss_mask", "is 0 everywhere; a loss needs a target")
-        segments = self._samples(places, lengths, part_a)
+        segments = self.reader.samples(places, lengths, part_a)
         targets = target_ids[kept][wanted].long()
         total, _ = self.module.loss(
             input_ids[kept], places[:, kept], segments, wanted, targets
@@ -140,7 +134,7 @@ class Glm:
             # Positions of what follows depend on what stands before, so any filler does.
             filled = [*ids, *[ids[-1]] * max_new_tokens]
             device = self.module.word_embedding.weight.device
-            places, (part_a,) = self._layout(torch.tensor([filled], device=device), None, None)
+            places, (part_a,) = self.reader.read(torch.tensor([filled], device=device), None, None)
             beginnings.append(Beginning([*ids], places[:, 0], part_a))
         with evaluating(self.module):
             return continue_greedily(self.module, beginnings, max_new_tokens, ends)
@@ -298,7 +292,7 @@ class Glm:
                 "is a causal model: what stands behind a blank cannot be seen, so blanks cannot be "
                 "filled; it continues ids and gives logits and losses",
             )
-        if not self.has_spans:
+        if self.config.position not in HAS_SPANS:
             raise InputError(
                 self.source,
                 f"its positions are '{self.config.position}'; blanks need 'learned_2d' or "
@@ -312,64 +306,10 @@ class Glm:
             )
         return self.tokenizer
 
-    def _layout(
-        self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None
-    ) -> tuple[Tensor, list[int]]:
-        """Places [2, B, S] and lengths of Part A, derived from the ids where they are left out."""
-        if position_ids is None:
-            position_ids, lengths = self._derived(input_ids, part_a_length is not None)
-        elif part_a_length is None:
-            lengths = self._derived_lengths(input_ids, position_ids)
-        if part_a_length is not None:
-            lengths = part_a_length.tolist()
-            if self.config.attention != "prefix" and any(lengths):
-                raise InputError(
-                    "part_a_length",
-                    f"has no meaning for a model of {self.config.attention} attention; leave it "
-                    "out",
-                )
-        if self.config.attention == "bidirectional":
-            lengths = [input_ids.shape[1]] * len(input_ids)
-        if position_ids.dim() == 2:
-            position_ids = torch.stack([position_ids, torch.zeros_like(position_ids)], 1)
-        return position_ids.transpose(0, 1), lengths
-
-    def _derived(self, input_ids: Tensor, has_lengths: bool) -> tuple[Tensor, list[int]]:
-        """What the code of the format derives from the ids: places and lengths of Part A."""
-        if self.layout is not None and self.layout.sop is not None:
-            return derive_from_start(input_ids, self.layout, self.has_spans)
-        if self.has_spans:
-            return derive_layout(input_ids, self.text_tokenizer().special)
-        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        return places, [] if has_lengths else self._derived_lengths(input_ids, places)
-
-    def _derived_lengths(self, input_ids: Tensor, position_ids: Tensor) -> list[int]:
-        if self.config.attention != "prefix":
-            return [0] * len(input_ids)
-        if self.layout is not None and self.layout.sop is not None:
-            return part_a_lengths(input_ids, self.layout)
-        if not self.has_spans:
-            raise InputError(
-                "part_a_length", "cannot be derived for a model without span positions; give it"
-            )
-        in_span = position_ids[:, 1] > 0
-        first = in_span.int().argmax(1)
-        return torch.where(in_span.any(1), first, in_span.shape[1]).tolist()
-
-    def _samples(self, places: Tensor, lengths: Sequence[int], part_a: Sequence[int]) -> Segments:
-        """The samples in the first tokens of each row; rows of which none counts have none."""
-        if self.layout is not None and self.layout.splits_at_jumps:
-            split = split_at_jumps(places[0], lengths)
-            return Segments(tuple(split), (0,) * len(split))
-        return Segments(
-            tuple(n for n in lengths if n),
-            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
-        )
-
     @property
-    def has_spans(self) -> bool:
-        """Every token has two places, in the text and in the span."""
-        return self.config.position in ("learned_2d", "rotary_2d")
+    def reader(self) -> Reader:
+        """How this model reads ids and positions."""
+        return Reader(self.config, self.layout, lambda: self.text_tokenizer().special)
 
 
 @contextmanager
@@ -394,8 +334,9 @@ def load(
 
     Args:
         path_or_name: a model folder, a run folder or one of its checkpoints, a checkpoint of the
-            original GLM code (a folder or a `.pt` file), the built-in name glmctl-default, or
-            hf:ORG/NAME or hf:ORG/NAME@REVISION, which is fetched.
+            original GLM code (a folder or a `.pt` file), a folder of the hub's GLM, ChatGLM or
+            GLM-4, the built-in name glmctl-default, or hf:ORG/NAME or hf:ORG/NAME@REVISION, which
+            is fetched.
         model: a recipe or `config.json` with the sizes, for formats that do not hold their own.
         device: cpu or cuda.
         dtype: float32, float64, bfloat16 or float16; left out: as stored. In float32 and float64 a

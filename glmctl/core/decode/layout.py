@@ -5,15 +5,86 @@ Shapes: B rows, S tokens of a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from glmctl.core.decode.infill import blank_ids
+from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
-from glmctl.recipe.schema import LayoutConfig
+from glmctl.recipe.schema import LayoutConfig, ModelConfig
+
+HAS_SPANS = ("learned_2d", "rotary_2d")
+"""Positions with two places for each token, in the text and in the span."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a model reads rows of ids: where each token stands, and what is Part A."""
+
+    config: ModelConfig
+    layout: LayoutConfig | None
+    special: Callable[[], SpecialTokens]
+    """Of the tokenizer, which raises when there is none."""
+
+    def read(
+        self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None
+    ) -> tuple[Tensor, list[int]]:
+        """Places [2, B, S] and lengths of Part A, derived from the ids where they are left out."""
+        if position_ids is None:
+            position_ids, lengths = self.derive(input_ids, part_a_length is not None)
+        elif part_a_length is None:
+            lengths = self.derive_lengths(input_ids, position_ids)
+        if part_a_length is not None:
+            lengths = part_a_length.tolist()
+            if self.config.attention != "prefix" and any(lengths):
+                raise InputError(
+                    "part_a_length",
+                    f"has no meaning for a model of {self.config.attention} attention; leave it "
+                    "out",
+                )
+        if self.config.attention == "bidirectional":
+            lengths = [input_ids.shape[1]] * len(input_ids)
+        if position_ids.dim() == 2:
+            position_ids = torch.stack([position_ids, torch.zeros_like(position_ids)], 1)
+        return position_ids.transpose(0, 1), lengths
+
+    def derive(self, input_ids: Tensor, has_lengths: bool) -> tuple[Tensor, list[int]]:
+        """What the code of the format derives from the ids: places and lengths of Part A."""
+        if self.layout is not None and self.layout.sop is not None:
+            return derive_from_start(
+                input_ids, self.layout, has_spans=self.config.position in HAS_SPANS
+            )
+        if self.config.position in HAS_SPANS:
+            return derive_layout(input_ids, self.special())
+        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        return places, [] if has_lengths else self.derive_lengths(input_ids, places)
+
+    def derive_lengths(self, input_ids: Tensor, position_ids: Tensor) -> list[int]:
+        if self.config.attention != "prefix":
+            return [0] * len(input_ids)
+        if self.layout is not None and self.layout.sop is not None:
+            return part_a_lengths(input_ids, self.layout)
+        if self.config.position not in HAS_SPANS:
+            raise InputError(
+                "part_a_length", "cannot be derived for a model without span positions; give it"
+            )
+        in_span = position_ids[:, 1] > 0
+        first = in_span.int().argmax(1)
+        return torch.where(in_span.any(1), first, in_span.shape[1]).tolist()
+
+    def samples(self, places: Tensor, lengths: Sequence[int], part_a: Sequence[int]) -> Segments:
+        """The samples in the first tokens of each row; rows of which none counts have none."""
+        if self.layout is not None and self.layout.splits_at_jumps:
+            split = split_at_jumps(places[0], lengths)
+            return Segments(tuple(split), (0,) * len(split))
+        return Segments(
+            tuple(n for n in lengths if n),
+            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
+        )
 
 
 def derive_layout(input_ids: Tensor, special: SpecialTokens) -> tuple[Tensor, list[int]]:
