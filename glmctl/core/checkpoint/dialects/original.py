@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,8 +84,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights, and those of a task head or prompt encoder, under our names."""
     files = find_shards(path)
-    shards = [_read_module(file) for file in files]
-    problems = [*_missing_ranks(files), *_differences(files, shards)]
+    contents = [_read_content(file) for file in files]
+    shards = [content["module"] for content in contents]
+    problems = [*_missing_ranks(files, contents), *_differences(files, shards)]
     tensors: dict[str, Tensor] = {}
     heads: dict[str, Tensor] = {}
     unknown = []
@@ -106,13 +108,17 @@ def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return tensors, heads
 
 
-def _missing_ranks(files: Sequence[Path]) -> Iterator[str]:
-    """Shards that are not there, by the numbers of those that are."""
+def _missing_ranks(files: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Shards that are not there, by what they say of their number and by their own numbers."""
+    for file, content in zip(files, contents, strict=True):
+        said = content.get("mp_world_size", len(files))
+        if said != len(files):
+            yield f"{file.name} is one of {said} shards (mp_world_size), and {len(files)} are here"
     numbers = [
         int(match[1]) for file in files if (match := re.search(r"mp_rank_(\d+)_", file.name))
     ]
-    for number in sorted({*range(max(numbers, default=0))} - {*numbers}):
-        yield f"shard mp_rank_{number:02d}_model_states.pt of {max(numbers) + 1} is missing"
+    for number in sorted({*range(len(files))} - {*numbers}) if numbers else ():
+        yield f"shard mp_rank_{number:02d}_model_states.pt is missing"
 
 
 def _differences(files: Sequence[Path], shards: Sequence[Mapping[str, Tensor]]) -> Iterator[str]:
@@ -148,12 +154,12 @@ def our_name(name: str) -> str | None:
     return None
 
 
-def _read_module(file: Path) -> Mapping[str, Tensor]:
-    """The `module` part of one shard, read without executing anything."""
+def _read_content(file: Path) -> dict[str, Any]:
+    """One shard, whose part `module` holds tensors; nothing in it is executed."""
     content = read_pickle(file)
     if not isinstance(content, dict) or not isinstance(content.get("module"), dict):
         raise InputError(str(file), "holds no 'module' part, so it is no GLM checkpoint")
-    return tensors_in(file, content["module"])
+    return content | {"module": tensors_in(file, content["module"])}
 
 
 def _merge(name: str, parts: list[Tensor]) -> Tensor:

@@ -135,8 +135,16 @@ def test_a_missing_rank_is_named(tmp_path):
     module = {"transformer.final_layernorm.bias": torch.ones(2)}
     for rank in (0, 2, 3):
         save(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": module})
-    with pytest.raises(InputError, match=r"shard mp_rank_01_model_states\.pt of 4 is missing"):
+    with pytest.raises(InputError, match=r"shard mp_rank_01_model_states\.pt is missing"):
         read_tensors(tmp_path)
+
+
+def test_one_shard_of_two_is_not_taken_for_a_model(tmp_path):
+    content = {"module": {"transformer.final_layernorm.bias": torch.ones(2)}, "mp_world_size": 2}
+    file = save(tmp_path / "mp_rank_00_model_states.pt", content)
+    for path in (file, tmp_path):
+        with pytest.raises(InputError, match=r"is one of 2 shards \(mp_world_size\), and 1 are"):
+            read_tensors(path)
 
 
 def test_a_shard_of_another_model_is_named(tmp_path):
