@@ -10,7 +10,7 @@ Letters: L source tokens of a sample, A and B tokens of its two parts, H hidden,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, factorial, prod
 from typing import get_args
@@ -28,27 +28,13 @@ GIB = 2**30
 SHARDINGS = get_args(Sharding)  # each splits one part more than the one before
 WORD_BYTES = {"fp64": 8, "fp32": 4, "bf16": 4, "fp16": 4}
 PRODUCT_BYTES = {"fp64": 8, "fp32": 4, "bf16": 2, "fp16": 2}
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """What a maker states: memory, and operations a second in each precision."""
-
-    memory_bytes: int
-    peak: dict[str, float]
-    remark: str = ""
-
-
 GPUS = {
-    "V100-32GB": Gpu(
-        32 * GIB,
-        {"fp64": 7.8e12, "fp32": 15.7e12, "bf16": 125e12},
-        "; it has no bf16 units, its fp16 ones are meant",
-    ),
-    "A100-40GB": Gpu(40 * GIB, {"fp64": 9.7e12, "fp32": 19.5e12, "bf16": 312e12}),
-    "A100-80GB": Gpu(80 * GIB, {"fp64": 9.7e12, "fp32": 19.5e12, "bf16": 312e12}),
-    "H100-80GB": Gpu(80 * GIB, {"fp64": 34e12, "fp32": 67e12, "bf16": 989e12}),
+    "V100-32GB": (32 * GIB, {8: 7.8e12, 4: 15.7e12, 2: 125e12}),
+    "A100-40GB": (40 * GIB, {8: 9.7e12, 4: 19.5e12, 2: 312e12}),
+    "A100-80GB": (80 * GIB, {8: 9.7e12, 4: 19.5e12, 2: 312e12}),
+    "H100-80GB": (80 * GIB, {8: 34e12, 4: 67e12, 2: 989e12}),
 }
+"""What a maker states: memory, and operations a second by the bytes of what is multiplied."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +69,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class Work:
-    """What the run reads and hides."""
+    """What the run reads, hides and computes, all GPUs together."""
 
-    steps: int | None  # None: the corpora decide, the length is in epochs
-    rows: int | None
+    steps: int | None
+    """None: the corpora decide, the length is in epochs."""
     source_tokens_per_step: int
     source_tokens: int | None
     hidden_tokens_share: float
-    part_b_share: float
-    expectation: str
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Operations of forward and backward, all GPUs together."""
-
-    forward_per_row_flops: float
     step_flops: float
     run_flops: float | None
-    counted: str
+    duration_hours: float | None
+    """On the GPU that the recipe names; None: not known."""
+    estimate: str
 
 
 @dataclass(frozen=True)
@@ -119,23 +98,13 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Time:
-    """How long the run takes on the GPU that the recipe names."""
-
-    run_hours: float
-    estimate: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """All of it, in the order in which one asks."""
 
     parameters: Parameters
     layout: Layout
     work: Work
-    compute: Compute
     memory_per_gpu: Memory
-    time: Time | None
 
 
 @dataclass(frozen=True)
@@ -156,15 +125,12 @@ def make_plan(recipe: Recipe) -> Plan:
         recipe: with ``model.vocab_rows`` stated or filled in; without it the word embedding and
             the logits count as nothing.
     """
-    samples = list(expected_samples(recipe.objective, recipe.data.sequence_length))
-    compute = count_operations(recipe, samples)
+    samples = [*expected_samples(recipe.objective, recipe.data.sequence_length)]
     return Plan(
         parameters=count_parameters(recipe.model),
         layout=lay_out(recipe),
         work=count_work(recipe, samples),
-        compute=compute,
         memory_per_gpu=estimate_memory(recipe, samples),
-        time=estimate_time(recipe, compute.run_flops),
     )
 
 
@@ -190,18 +156,18 @@ def count_parameters(model: ModelConfig) -> Parameters:
 
 
 def lay_out(recipe: Recipe) -> Layout:
-    train, topology = recipe.train, recipe.topology
+    topology = recipe.topology
     return Layout(
-        nodes=topology.nodes,
         gpus=topology.world_size,
-        gpu=topology.gpu,
         replicas=topology.data_parallel_size,
+        rows_per_step=recipe.train.global_batch_size,
+        rows_per_micro_step=recipe.train.rows_at_once,
+        micro_steps=recipe.micro_steps,
+        nodes=topology.nodes,
+        gpu=topology.gpu,
         tensor_parallel_size=topology.tensor_parallel_size,
         pipeline_parallel_size=topology.pipeline_parallel_size,
         sharding=topology.sharding,
-        rows_per_step=train.global_batch_size,
-        rows_per_micro_step=train.rows_at_once,
-        micro_steps=recipe.micro_steps,
         note=topology.note,
     )
 
@@ -212,9 +178,10 @@ def expected_samples(objective: ObjectiveConfig, length: int) -> Iterator[Sample
         hidden, _ = token_spans(objective, length)
         yield Sample(1.0, length, 0.0, hidden, hidden)
         return
+    in_sentences = min(length, objective.mask_ratio * length + SENTENCE_TOKENS / 2)
     kinds = (
         (objective.token_weight, token_spans(objective, length)),
-        (objective.sentence_weight, sentence_spans(objective, length)),
+        (objective.sentence_weight, (in_sentences, in_sentences / SENTENCE_TOKENS)),
         (objective.document_weight, ((1 + objective.document_min_ratio) / 2 * length, 1.0)),
         (objective.single_span_weight, (span_moments(objective)[0], 1.0)),
     )
@@ -232,12 +199,6 @@ def token_spans(objective: ObjectiveConfig, length: int) -> tuple[float, float]:
     return hidden, hidden / mean
 
 
-def sentence_spans(objective: ObjectiveConfig, length: int) -> tuple[float, float]:
-    """Hidden tokens and spans: whole sentences until the ratio is reached."""
-    hidden = min(length, objective.mask_ratio * length + SENTENCE_TOKENS / 2)
-    return hidden, hidden / SENTENCE_TOKENS
-
-
 def span_moments(objective: ObjectiveConfig) -> tuple[float, float]:
     """Mean and mean square of a span length, Poisson cut to 1 .. max_span_length."""
     law = objective.mean_span_length
@@ -249,40 +210,43 @@ def span_moments(objective: ObjectiveConfig) -> tuple[float, float]:
     return mean / total, square / total
 
 
-def count_work(recipe: Recipe, samples: list[Sample]) -> Work:
-    train, length = recipe.train, recipe.data.sequence_length
-    part_b = sum(sample.share * sample.part_b for sample in samples)
-    everything = sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
-    hidden = sum(sample.share * sample.hidden for sample in samples)
+def mean(samples: Sequence[Sample], size: Callable[[Sample], float]) -> float:
+    """The expected size of a row."""
+    return sum(sample.share * size(sample) for sample in samples)
+
+
+def count_work(recipe: Recipe, samples: Sequence[Sample]) -> Work:
+    """Steps, tokens, operations and hours; the hours at a usual share of the peak."""
+    train, topology, steps = recipe.train, recipe.topology, recipe.planned_steps
+    length = recipe.data.sequence_length
     tokens = train.global_batch_size * length
-    steps = recipe.planned_steps
+    forward = mean(samples, lambda sample: forward_flops(recipe.model, sample))
+    step_flops = 3 * forward * train.global_batch_size
+    all_tokens, part_b = mean(samples, whole), mean(samples, lambda sample: sample.part_b)
+    estimate = (
+        f"of {all_tokens:,.0f} tokens a row {part_b:,.0f} are expected in Part B; operations are "
+        "those of attended pairs and needed logits, backward is twice forward"
+    )
+    hours = None
+    if topology.gpu in GPUS and steps is not None:
+        peak = GPUS[topology.gpu][1][PRODUCT_BYTES[train.precision]]
+        passes = 4 / 3 if train.activation_checkpointing else 1  # layers run forward twice
+        hours = steps * step_flops * passes / (topology.world_size * peak * MFU) / 3600
+        estimate += f"; hours at {MFU:.0%} of {peak / 1e12:,.1f} TFLOP/s a GPU"
     return Work(
         steps=steps,
-        rows=None if steps is None else steps * train.global_batch_size,
         source_tokens_per_step=tokens,
         source_tokens=None if steps is None else steps * tokens,
-        hidden_tokens_share=hidden / length,
-        part_b_share=part_b / everything,
-        expectation=(
-            f"spans are random; {everything:,.0f} tokens a row are expected, of which "
-            f"{part_b:,.0f} in Part B" + sentence_remark(recipe.objective)
-        ),
+        hidden_tokens_share=mean(samples, lambda sample: sample.hidden) / length,
+        step_flops=step_flops,
+        run_flops=None if steps is None else steps * step_flops,
+        duration_hours=hours,
+        estimate=estimate,
     )
 
 
-def sentence_remark(objective: ObjectiveConfig) -> str:
-    return f"; sentences of {SENTENCE_TOKENS} tokens" if objective.sentence_weight else ""
-
-
-def count_operations(recipe: Recipe, samples: list[Sample]) -> Compute:
-    forward = sum(sample.share * forward_flops(recipe.model, sample) for sample in samples)
-    step = 3 * forward * recipe.train.global_batch_size
-    return Compute(
-        forward_per_row_flops=forward,
-        step_flops=step,
-        run_flops=None if recipe.planned_steps is None else step * recipe.planned_steps,
-        counted="attended pairs and needed logits only; backward is twice forward",
-    )
+def whole(sample: Sample) -> float:
+    return sample.part_a + sample.part_b
 
 
 def forward_flops(model: ModelConfig, sample: Sample) -> float:
@@ -303,16 +267,14 @@ def forward_flops(model: ModelConfig, sample: Sample) -> float:
     return (model.num_layers - 1) * layer + (layer if is_relative else last) + logits
 
 
-def estimate_memory(recipe: Recipe, samples: list[Sample]) -> Memory:
+def estimate_memory(recipe: Recipe, samples: Sequence[Sample]) -> Memory:
     """Bytes on one GPU; activations are those that backward needs."""
     model, train, topology = recipe.model, recipe.train, recipe.topology
-    count, tensor = count_parameters(model), topology.tensor_parallel_size
-    word = WORD_BYTES[train.precision]
-    rows = train.rows_at_once
-    wanted = rows * sum(sample.share * sample.wanted for sample in samples)
-    logits = round(min(LOGITS_AT_ONCE, wanted * (model.vocab_rows or 0)) * 2 * word)
+    rows, vocab_rows, word = train.rows_at_once, model.vocab_rows or 0, WORD_BYTES[train.precision]
+    wanted = rows * mean(samples, lambda sample: sample.wanted)
+    logits = round(min(LOGITS_AT_ONCE, wanted * vocab_rows) * 2 * word)
+    of_embedding = vocab_rows * model.hidden_size * word
     per_token = activation_bytes(recipe)
-    tokens = rows * sum(sample.share * (sample.part_a + sample.part_b) for sample in samples)
     # A stage at the front starts as many micro batches as there are stages before one comes back.
     in_flight = min(topology.pipeline_parallel_size, recipe.micro_steps)
     layers = model.num_layers // topology.pipeline_parallel_size * in_flight
@@ -322,14 +284,13 @@ def estimate_memory(recipe: Recipe, samples: list[Sample]) -> Memory:
         remark = "; kept of one layer at a time, and what enters the others"
     parts = (
         *state_bytes(recipe),
-        round(tokens * kept),
-        (logits + count.word_embedding * word) // tensor,
+        round(rows * mean(samples, whole) * kept),
+        (logits + of_embedding) // topology.tensor_parallel_size,
     )
-    gpu = GPUS.get(topology.gpu)
     return Memory(
         *parts,
         total_bytes=sum(parts),
-        gpu_has_bytes=None if gpu is None else gpu.memory_bytes,
+        gpu_has_bytes=GPUS[topology.gpu][0] if topology.gpu in GPUS else None,
         estimate=(
             f"activations are {per_token / model.hidden_size:.4g} bytes per token, layer and "
             f"hidden unit: what backward needs when no attention score is kept{remark}"
@@ -369,23 +330,3 @@ def activation_bytes(recipe: Recipe) -> float:
     split += (3 if model.is_gated else 2) * model.ffn_width
     whole = model.hidden_size * (2 * word + 2 * product + masks)
     return whole + split * product / recipe.topology.tensor_parallel_size
-
-
-def estimate_time(recipe: Recipe, run_flops: float | None) -> Time | None:
-    """Hours at a usual share of the peak; None for a GPU or a length that is not known."""
-    gpu, precision = GPUS.get(recipe.topology.gpu), recipe.train.precision
-    if gpu is None or run_flops is None:
-        return None
-    peak = gpu.peak["bf16" if precision == "fp16" else precision]
-    again = recipe.train.activation_checkpointing  # backward runs the layers forward once more
-    return Time(
-        run_hours=run_flops
-        * (4 / 3 if again else 1)
-        / (recipe.topology.world_size * peak * MFU)
-        / 3600,
-        estimate=(
-            f"{MFU:.0%} of {peak / 1e12:,.1f} TFLOP/s a GPU ({recipe.topology.gpu}, "
-            f"{precision}{gpu.remark if precision == 'bf16' else ''})"
-            + ("; layers run forward twice" if again else "")
-        ),
-    )
