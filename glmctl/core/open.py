@@ -17,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 
 from glmctl.core.checkpoint.find import Found, find
 from glmctl.core.checkpoint.folder import write_model_folder
-from glmctl.core.decode.continuation import Beginning, continue_greedily
-from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, insert, make_prompt
+from glmctl.core.decode.continuation import Beginning
+from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, fill_by, insert, make_prompt
 from glmctl.core.decode.layout import HAS_SPANS, Reader
 from glmctl.core.decode.score import fill_with_choices, score_choices
-from glmctl.core.decode.search import Fill
+from glmctl.core.decode.search import Fill, Rules
 from glmctl.core.model.glm import GLM
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
@@ -35,6 +35,7 @@ from glmctl.recipe.schema import (
 )
 
 GREEDY = DecodeConfig()
+NO_BLANK = -1  # no token opens one
 DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,
@@ -129,15 +130,21 @@ class Glm:
             max_new_tokens: most tokens of one row.
             ends: ids that end a row and are not given.
         """
-        beginnings = []
-        for ids in rows:
-            # Positions of what follows depend on what stands before, so any filler does.
-            filled = [*ids, *[ids[-1]] * max_new_tokens]
-            device = self.module.word_embedding.weight.device
-            places, (part_a,) = self.reader.read(torch.tensor([filled], device=device), None, None)
-            beginnings.append(Beginning([*ids], places[:, 0], part_a))
+        config = DecodeConfig(max_new_tokens=max_new_tokens)
+        rules = Rules(config, NO_BLANK, tuple(ends), max_new_tokens)
+        beginnings = [self.beginning("", ids, max_new_tokens) for ids in rows]
+        num_rows = self.module.word_embedding.num_embeddings
         with evaluating(self.module):
-            return continue_greedily(self.module, beginnings, max_new_tokens, ends)
+            fills = fill_by(rules, self.module, beginnings, num_rows, range(len(rows)))
+        return [[*fill.ids] for (fill,) in fills]
+
+    def beginning(self, text: str, ids: Sequence[int], max_new_tokens: int) -> Beginning:
+        """Lay ids out to be gone on with; the text is what they were made of."""
+        # Positions of what follows depend on what stands before, so any filler does.
+        filled = torch.tensor([[*ids, *[ids[-1]] * max_new_tokens]])
+        places, (num_seen,) = self.reader.read(filled, None, None)
+        in_text, in_span = places[:, 0].tolist()
+        return Beginning(text, tuple(ids), (len(ids),), (in_text, in_span), num_seen)
 
     def infill(
         self,
@@ -204,12 +211,13 @@ class Glm:
         config: DecodeConfig,
         choices: Sequence[str] | None,
         batch_size: int,
+        ends: tuple[int, ...] = (),
     ) -> list[list[Fill]]:
         """The fills of each prompt; `numbers` are the places of the texts in their stream.
 
         Texts that are alike in blanks and length share a batch, so that few wait for others.
         """
-        tokenizer = self.text_tokenizer()
+        tokenizer = self.any_tokenizer()
         order = sorted(
             range(len(prompts)), key=lambda i: (len(prompts[i].places), len(prompts[i].part_a))
         )
@@ -228,6 +236,7 @@ class Glm:
                         tokenizer.size,
                         config,
                         [numbers[i] for i in members],
+                        ends,
                     )
                 fills.update(zip(members, filled, strict=True))
         return [fills[i] for i in range(len(prompts))]
@@ -298,6 +307,14 @@ class Glm:
                 f"its positions are '{self.config.position}'; blanks need 'learned_2d' or "
                 "'rotary_2d', a place in the text and one in the span",
             )
+        return self.any_tokenizer()
+
+    def any_tokenizer(self) -> Tokenizer:
+        """The tokenizer, when there is one.
+
+        Raises:
+            InputError: there is none.
+        """
         if self.tokenizer is None:
             raise InputError(
                 self.source,

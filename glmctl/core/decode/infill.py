@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,15 @@ from glmctl.recipe.schema import DecodeConfig
 FIRST_ROOM = 64
 
 
+class Fed(NamedTuple):
+    """What a model reads before its first choice."""
+
+    ids: Sequence[int]
+    places: Sequence[int]
+    in_span: Sequence[int]
+    part_a_length: int
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A text with blanks and its Part A."""
@@ -39,6 +49,16 @@ class Prompt:
     text: str
     part_a: tuple[int, ...]
     places: tuple[int, ...]  # of the blanks in Part A
+
+    def fed(self, sop: int) -> Fed:
+        """Part A, and the sop that opens the first blank."""
+        length = len(self.part_a)
+        places = (*range(length), self.places[0])
+        return Fed((*self.part_a, sop), places, (*[0] * length, 1), length)
+
+    def open(self, key: int) -> Row:
+        """The text at the start of its first blank."""
+        return Row(self.places, key)
 
 
 @dataclass(frozen=True)
@@ -91,15 +111,21 @@ def make_prompt(text: str, tokenizer: Tokenizer, max_positions: int, place: str)
         InputError: the text has no blank, or more tokens than the model has positions.
     """
     special = tokenizer.special
-    part_a = [special.cls, *tokenizer.encode(text)]
-    # A text that ends in [gMASK] goes on: the model learned such blanks without an end after them.
-    if part_a[-1] != special.gmask:
-        part_a.append(special.eos)
     blanks = blank_ids(special)
+    is_chatglm = tokenizer.config.special == "chatglm"
+    part_a = [*([] if is_chatglm else [special.cls]), *tokenizer.encode(text)]
+    # A text that ends in [gMASK] goes on: the model learned such blanks without an end after them.
+    if not {*part_a[-1:]} & (blanks if is_chatglm else {special.gmask}):
+        part_a.append(special.eos)
     places = tuple(place for place, token in enumerate(part_a) if token in blanks)
     if not places:
         raise InputError(
             place, "holds no blank; write [MASK] (or [sMASK], [gMASK]) where something is missing"
+        )
+    if is_chatglm and len(places) > 1:
+        raise InputError(
+            place,
+            f"holds {len(places)} blanks; ChatGLM-6B fills one of a text, so write it so often",
         )
     if len(part_a) > max_positions:
         raise InputError(
@@ -117,6 +143,7 @@ def fill_blanks(
     num_tokens: int,
     config: DecodeConfig,
     numbers: Sequence[int],
+    ends: tuple[int, ...] = (),
 ) -> list[list[Fill]]:
     """Fill the blanks of every prompt, in order.
 
@@ -127,20 +154,37 @@ def fill_blanks(
         num_tokens: ids from here on are never chosen.
         config: how tokens are chosen.
         numbers: place of each text in its stream; its draws depend on that and the seed alone.
+        ends: what ends a blank; eop and eos unless given.
 
     Returns:
         For each prompt the fills of its blanks.
     """
-    rows = open_rows(prompts, config, numbers)
-    for _ in advance(model, prompts, rows, special, num_tokens, config):
+    return fill_by(rules_of(model, special, config, ends), model, prompts, num_tokens, numbers)
+
+
+def fill_by(
+    rules: Rules, model: GLM, prompts: Sequence[Prompt], num_tokens: int, numbers: Sequence[int]
+) -> list[list[Fill]]:
+    """As `fill_blanks`."""
+    rows = open_rows(prompts, rules.config, numbers)
+    for _ in advance(model, prompts, rows, rules, num_tokens):
         pass
     return [row.fills for row in rows]
 
 
 def open_rows(prompts: Sequence[Prompt], config: DecodeConfig, numbers: Sequence[int]) -> list[Row]:
-    """Texts at the start of their first blank."""
+    """Texts at their start, each with the key of its draws."""
     keys = sample_keys(config.seed, 0, np.array(numbers)).tolist()
-    return [Row(prompt.places, key) for prompt, key in zip(prompts, keys, strict=True)]
+    return [prompt.open(key) for prompt, key in zip(prompts, keys, strict=True)]
+
+
+def rules_of(
+    model: GLM, special: SpecialTokens, config: DecodeConfig, ends: tuple[int, ...] = ()
+) -> Rules:
+    """The rules by which a blank is filled."""
+    # The token before the last one is fed at place `limit` of the span, the last one never.
+    limit = min(config.max_new_tokens, model.config.max_positions)
+    return Rules(config, special.sop, ends or (special.eop, special.eos), limit)
 
 
 @torch.inference_mode()
@@ -148,22 +192,19 @@ def advance(
     model: GLM,
     prompts: Sequence[Prompt],
     rows: Sequence[Row],
-    special: SpecialTokens,
+    rules: Rules,
     num_tokens: int,
-    config: DecodeConfig,
 ) -> Iterator[list[list[Candidate]]]:
     """Fill the rows token by token; gives what each text that is not done goes on from."""
-    # The token before the last one is fed at place `limit` of the span, the last one never.
-    limit = min(config.max_new_tokens, model.config.max_positions)
-    rules = Rules(config, special.sop, (special.eop, special.eos), limit)
+    config = rules.config
     active = list(rows)
     weight = model.word_embedding.weight
     longest = max(len(prompt.part_a) for prompt in prompts)
-    room = longest + config.num_beams * min(limit, FIRST_ROOM)
+    room = longest + config.num_beams * min(rules.limit, FIRST_ROOM)
     cache = KeyValueCache(
         model.config, len(rows), room, weight.dtype, weight.device, config.num_beams
     )
-    hidden = prefill(model, prompts, special.sop, cache)  # [R, H]
+    hidden = prefill(model, prompts, rules.sop, cache)  # [R, H]
     hidden = hidden.repeat_interleave(config.num_beams, 0)  # [R x K, H]
     while True:
         candidates = offer(model.logits(hidden), active, num_tokens, rules)
@@ -207,13 +248,15 @@ def offer(
 
 
 def prefill(model: GLM, prompts: Sequence[Prompt], sop: int, cache: KeyValueCache) -> Tensor:
-    """Run Part A and the sop of the first blank of every prompt at once, [R, H] at the sops."""
+    """Run what is fed to every prompt at once, [R, H] at the last tokens."""
     device = model.word_embedding.weight.device
-    ids = [token for prompt in prompts for token in (*prompt.part_a, sop)]
-    lengths = [len(prompt.part_a) for prompt in prompts]
-    places = [place for p in prompts for place in (*range(len(p.part_a)), p.places[0])]
-    in_span = [offset for length in lengths for offset in (*[0] * length, 1)]
-    segments = Segments(tuple(length + 1 for length in lengths), tuple(lengths))
+    fed = [prompt.fed(sop) for prompt in prompts]
+    ids = [token for text in fed for token in text.ids]
+    places = [place for text in fed for place in text.places]
+    in_span = [offset for text in fed for offset in text.in_span]
+    segments = Segments(
+        tuple(len(text.ids) for text in fed), tuple(text.part_a_length for text in fed)
+    )
     position_ids = torch.tensor([places, in_span], device=device)  # [2, T]
     ends = torch.tensor(segments.lengths, device=device).cumsum(0) - 1  # [R]
     return model.hidden(torch.tensor(ids, device=device), position_ids, segments, ends, cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from glmctl.core.decode.infill import Prompt, advance, around_blanks, words_after
+from glmctl.core.decode.infill import Prompt, advance, around_blanks, rules_of, words_after
 from glmctl.core.decode.search import Row
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.base import Tokenizer
@@ -41,8 +41,8 @@ def stream_fills(
     """
     parts = around_blanks(prompt.text, tokenizer.special)
     before, shown = parts[0], 0
-    special, size = tokenizer.special, tokenizer.size
-    for ((candidate, *_),) in advance(model, [prompt], [row], special, size, config):
+    rules = rules_of(model, tokenizer.special, config)
+    for ((candidate, *_),) in advance(model, [prompt], [row], rules, tokenizer.size):
         is_closed = not row.beams[0].ids
         blank = len(row.fills) if is_closed else len(row.fills) + 1
         ids = row.fills[-1].ids if is_closed else row.beams[0].ids

@@ -112,7 +112,7 @@ def test_texts_alike_in_length_share_a_batch(constant_glm, monkeypatch):
     glm = constant_glm("old")
     batches = []
 
-    def fill_blanks(model, prompts, special, size, config, numbers):
+    def fill_blanks(model, prompts, special, size, config, numbers, ends):
         batches.append(
             [(number, len(prompt.part_a)) for number, prompt in zip(numbers, prompts, strict=True)]
         )
