@@ -229,6 +229,8 @@ def warmup_ends_before_the_decay(recipe: Recipe) -> str | None:
 def probe_has_text(recipe: Recipe) -> str | None:
     if recipe.train.probe_every is None or recipe.data.probe is not None:
         return None
+    if recipe.task is not None:  # fine-tuning holds rows out
+        return None
     return (
         f"train.probe_every: {recipe.train.probe_every} needs data.probe, the text to probe on; "
         "set it, or leave probe_every out"
@@ -270,14 +272,19 @@ def position_fits_the_objective(recipe: Recipe) -> str | None:
 
 
 def stage_has_its_section(recipe: Recipe) -> str | None:
-    stage, section = recipe.recipe.stage, recipe.quantize
-    if stage == "quantize" and section is None:
-        return "quantize: missing; stage 'quantize' needs it, with the model to quantize"
-    if stage != "quantize" and section is not None:
-        return (
-            f"recipe.stage: {stage!r} does not read the section [quantize]; set it to 'quantize', "
-            "or leave the section out"
-        )
+    stage = recipe.recipe.stage
+    sections = {
+        "quantize": ("quantize", recipe.quantize, "the model to quantize"),
+        "finetune": ("task", recipe.task, "what to train for"),
+    }
+    for owner, (name, section, what) in sections.items():
+        if stage == owner and section is None:
+            return f"{name}: missing; stage {stage!r} needs it, with {what}"
+        if stage != owner and section is not None:
+            return (
+                f"recipe.stage: {stage!r} does not read the section [{name}]; set it to "
+                f"{owner!r}, or leave the section out"
+            )
     return None
 
 

@@ -83,15 +83,31 @@ def trace_recipe(
     draft = read_files(find_recipe(path_or_name), path_or_name)
     problems = [override(draft, text) for text in overrides]
     problems.append(choose_layout(draft, gpus, topology))
+    return checked(draft, path_or_name, problems), draft.origins
+
+
+def make_recipe(tables: Tables, place: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe of the tables that a command has put together, which the overrides change.
+
+    Raises:
+        UsageError: with every mistake, one line each.
+    """
+    draft = Draft()
+    draft.lay(tables, DEFAULT)
+    return checked(draft, place, [override(draft, text) for text in overrides])
+
+
+def checked(draft: Draft, place: str, problems: Sequence[str | None]) -> Recipe:
+    """The recipe of a draft, in which these problems are known."""
     lines = [problem for problem in problems if problem]
     try:
         text = json.dumps(draft.tables, default=str)
         recipe = Recipe.model_validate_json(text, strict=True)
     except ValidationError as error:
-        raise UsageError(path_or_name, *lines, *mistakes(draft.tables, error)) from None
+        raise UsageError(place, *lines, *mistakes(draft.tables, error)) from None
     if lines:
-        raise UsageError(path_or_name, *lines)
-    return recipe, draft.origins
+        raise UsageError(place, *lines)
+    return recipe
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -57,7 +57,7 @@ class RecipeConfig(Section):
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     """Number of this grammar."""
-    stage: Literal["pretrain", "quantize"] = "pretrain"
+    stage: Literal["pretrain", "finetune", "quantize"] = "pretrain"
     """What the recipe is for."""
     experiments: tuple[str, ...] = ()
     """Identifiers of the experiments of the literature that this recipe reproduces."""
@@ -306,7 +306,10 @@ class DataConfig(Section):
     on_error: OnError = "stop"
     """What a row without a text does, as broken JSON: stop with its place, or be left out."""
     probe: str | None = None
-    """Held text for the infilling probe, never trained on: a path, or glmctl-demo-held-out."""
+    """Held text for the infilling probe, never trained on: a path, or glmctl-demo-held-out; of
+    fine-tuning the file of rows to evaluate on."""
+    held_out_share: Probability = 0.2
+    """Of the rows of fine-tuning, to evaluate on; read when there is no probe."""
 
 
 class TrainConfig(Section):
@@ -341,7 +344,10 @@ class TrainConfig(Section):
     log_every: PositiveInt = 10
     """Steps between two printed lines; metrics.jsonl has every step."""
     probe_every: PositiveInt | None = None
-    """Steps between two infilling probes on data.probe; left out: none."""
+    """Steps between two infilling probes on data.probe; left out: none. Between two evaluations of
+    fine-tuning; left out: an epoch."""
+    patience: PositiveInt | None = None
+    """Evaluations in a row without a better score that end a fine-tuning; left out: none do."""
     save_every: PositiveInt = 1000
     """Steps between two checkpoints; the last step is always saved."""
     keep: PositiveInt = 2
@@ -375,6 +381,8 @@ class ScheduleConfig(Section):
     """Form of the decay."""
     warmup_steps: NonNegativeInt = 0
     """Steps from 0 to the peak."""
+    warmup_ratio: Probability = 0.0
+    """The same as a share of train.steps, where warmup_steps is 0."""
     decay_steps: PositiveInt | None = None
     """Step at which the floor is reached, warm-up included; left out: train.steps."""
     min_ratio: Probability = 0.0
@@ -537,6 +545,8 @@ class Recipe(Section):
     topology: TopologyConfig = TopologyConfig()
     track: TrackConfig = TrackConfig()
     quantize: QuantizeConfig | None = None
+    task: dict[str, Any] | None = None
+    """What a fine-tuning trains for: the table [task] of a file for `glmctl eval`."""
 
     @property
     def planned_steps(self) -> int | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
+from glmctl.core.model.heads import Choices
 from glmctl.core.model.sight import Segments
 from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
@@ -38,6 +39,8 @@ class Batch:
     target_ids: Tensor  # [M]
     kinds: Tensor  # objective and span length of each target, as `target_kinds` numbers them, [M]
     num_targets: int
+    choices: Choices | None = None
+    """What the targets are of, when candidates compete; each question then counts as a target."""
 
     def to(self, device: torch.device) -> Batch:
         return replace(
@@ -47,6 +50,7 @@ class Batch:
             wanted=self.wanted.to(device),
             target_ids=self.target_ids.to(device),
             kinds=self.kinds.to(device),
+            choices=None if self.choices is None else self.choices.to(device),
         )
 
 

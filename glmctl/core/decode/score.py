@@ -108,6 +108,21 @@ def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
         yield group
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Candidates as one forward pass takes them."""
+
+    input_ids: Tensor  # [T]
+    position_ids: Tensor  # [2, T]
+    segments: Segments
+    wanted: Tensor
+    """Places where something is predicted, ascending, [M]."""
+    rows: Tensor
+    """For every target of every candidate, one candidate after another, its row among them."""
+    target_ids: Tensor
+    """And its id."""
+
+
 def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, Tensor, Tensor]:
     """Run the model over the candidates of one forward pass.
 
@@ -115,6 +130,17 @@ def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, T
         Hidden states at the places where something is predicted, [M, H]; and for every target of
         every candidate, one candidate after another, its row among them and its id.
     """
+    packed = pack(group, sop)
+    device = model.word_embedding.weight.device
+    ids, places, wanted = (
+        tensor.to(device) for tensor in (packed.input_ids, packed.position_ids, packed.wanted)
+    )
+    hidden = model.hidden(ids, places, packed.segments, wanted)
+    return hidden, packed.rows.to(device), packed.target_ids.to(device)
+
+
+def pack(group: Sequence[Candidate], sop: int) -> Packed:
+    """Lay candidates out for one forward pass; those that share Part A are its pieces."""
     samples: dict[tuple[int, ...], dict[tuple[Token, ...], int]] = {}
     for candidate in group:
         samples.setdefault(candidate.part_a, {})[candidate.piece(sop)] = len(candidate.targets)
@@ -135,15 +161,20 @@ def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, T
         tuple(map(len, samples)),
         tuple(tuple(map(len, pieces)) for pieces in samples.values()),
     )
-    device = model.word_embedding.weight.device
-    ids, *places = torch.tensor(tokens, device=device).T.contiguous()  # [T] each
-    hidden = model.hidden(ids, torch.stack(places), segments, torch.tensor(wanted, device=device))
+    ids, *places = torch.tensor(tokens).T.contiguous()  # [T] each
     rows: list[int] = []
     for candidate in group:
         first = first_row[candidate.part_a, candidate.piece(sop)]
         rows += range(first, first + len(candidate.targets))
     targets = [token for candidate in group for token in candidate.targets]
-    return hidden, torch.tensor(rows, device=device), torch.tensor(targets, device=device)
+    return Packed(
+        ids,
+        torch.stack(places),
+        segments,
+        torch.tensor(wanted),
+        torch.tensor(rows),
+        torch.tensor(targets),
+    )
 
 
 def score_choices(

@@ -16,7 +16,12 @@ from torch.utils.checkpoint import checkpoint
 
 from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
-from glmctl.core.model.heads import summed_cross_entropy
+from glmctl.core.model.heads import (
+    Choices,
+    choice_cross_entropy,
+    exact_logits,
+    summed_cross_entropy,
+)
 from glmctl.core.model.init import init_weights
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.prompt import Prompt
@@ -154,8 +159,7 @@ class GLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all vocabulary rows in float32 or better, [M, H] -> [M, V]."""
-        scores = F.linear(hidden, self.output_weight)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return exact_logits(hidden, self.output_weight)
 
     def loss(
         self,
@@ -164,20 +168,26 @@ class GLM(nn.Module):
         segments: Segments,
         wanted: Tensor,
         target_ids: Tensor,
+        choices: Choices | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy at the wanted rows.
+        """Cross-entropy at the wanted rows, or over the candidates of questions.
 
         Args:
             input_ids: [T].
             position_ids: [2, T].
             segments: lengths of the samples and of their Part A.
             wanted: rows that carry a loss, ascending, [M].
-            target_ids: what each of them should predict, [M].
+            target_ids: what each of them should predict, [M]; with `choices`, those of all
+                candidates.
+            choices: what the targets are of, when candidates compete.
 
         Returns:
-            The sum, through which gradients flow, and the single losses, which carry none, [M].
+            The sum, through which gradients flow, and the single losses, which carry none: one for
+            each wanted row, or for each question.
         """
         hidden = self.hidden(input_ids, position_ids, segments, wanted)
+        if choices is not None:
+            return choice_cross_entropy(hidden, self.output_weight, target_ids, choices)
         return summed_cross_entropy(hidden, self.output_weight, target_ids)
 
     forward = loss  # what wrappers of a module, as those of replicas, call

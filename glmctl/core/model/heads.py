@@ -1,15 +1,18 @@
 """From hidden states to token losses, without ever holding all logits.
 
-Shapes: M rows, H hidden, V rows of the vocabulary.
+Shapes: M rows, H hidden, V rows of the vocabulary, K targets of all candidates, C candidates, Q
+questions.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 # Logits held at once; a chunk of this size is worth its kernel launches and fits any cache level
 # poorly anyway, so only memory speaks for a smaller one.
@@ -32,6 +35,67 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tup
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     total, losses = _SummedCrossEntropy.apply(hidden, weight, targets, dtype)  # type: ignore[no-untyped-call]
     return total, losses
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Which targets make up the candidates of which questions."""
+
+    by_logit: bool
+    """A candidate scores by the logits of its targets; False: by their log-probabilities."""
+    rows: Tensor  # of the hidden states, in which each target is predicted, [K]
+    candidate: Tensor  # of each target, [K]
+    question: Tensor  # of each candidate, [C]
+    place: Tensor  # of each candidate in its question, [C]
+    divisor: Tensor  # of each candidate's score, [C]
+    right: Tensor  # place of the right candidate, [Q]
+
+    def to(self, device: torch.device) -> Choices:
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            candidate=self.candidate.to(device),
+            question=self.question.to(device),
+            place=self.place.to(device),
+            divisor=self.divisor.to(device),
+            right=self.right.to(device),
+        )
+
+
+def exact_logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Scores of all vocabulary rows in float32 or better, [M, H] -> [M, V]."""
+    scores = F.linear(hidden, weight)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
+def choice_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, choices: Choices
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the right candidates over the scores of all candidates of their questions.
+
+    Args:
+        hidden: normed hidden states, [M, H].
+        weight: word embedding, [V, H].
+        targets: ids of all candidates, [K].
+        choices: what they are of.
+
+    Returns:
+        The sum of the losses, through which gradients flow, and the single losses [Q], which
+        carry none.
+    """
+    if choices.by_logit:  # nobody needs the logits of other words
+        scores = (hidden[choices.rows] * weight[targets]).sum(1)
+    else:
+        log_probs = exact_logits(hidden, weight).log_softmax(1)  # [M, V]
+        scores = log_probs[choices.rows, targets]
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    totals = torch.zeros_like(choices.divisor, dtype=exact)
+    totals = totals.index_add(0, choices.candidate, scores.to(exact)) / choices.divisor.to(exact)
+    shape = (len(choices.right), int(choices.place.max()) + 1)
+    table = totals.new_full(shape, float("-inf"))
+    table = table.index_put((choices.question, choices.place), totals)  # [Q, most candidates]
+    losses = F.cross_entropy(table, choices.right, reduction="none")
+    return losses.sum(), losses.detach()
 
 
 class _SummedCrossEntropy(torch.autograd.Function):

@@ -16,8 +16,8 @@ from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
 from glmctl.recipe.schema import ObjectiveConfig
 
-OBJECTIVES = ("token", "sentence", "document", "mlm")
-TOKEN, SENTENCE, DOCUMENT, MLM = range(4)
+OBJECTIVES = ("token", "sentence", "document", "mlm", "choice")
+TOKEN, SENTENCE, DOCUMENT, MLM, CHOICE = range(5)
 
 
 @dataclass(frozen=True)

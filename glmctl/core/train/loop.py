@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from glmctl.core.checkpoint.store import CheckpointStore
-from glmctl.core.data.batch import SPAN_BUCKETS, StepData, TrainingData
+from glmctl.core.data.batch import SPAN_BUCKETS, StepData
+from glmctl.core.model.glm import GLM
 from glmctl.core.objective.blank_infilling import MLM, OBJECTIVES
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.train.guard import StopSignalError, StopSignals, refuse_non_finite
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import clip_gradients, set_learning_rate
 from glmctl.core.train.precision import arithmetic
-from glmctl.core.train.probe import Probe, in_words
 from glmctl.core.train.schedule import learning_rate
 from glmctl.core.train.speed import measured_peak, needed_flops, peak_memory
 from glmctl.core.train.state import TrainState
@@ -30,6 +30,29 @@ from glmctl.recipe.schema import Recipe, TrainConfig
 
 Progress: TypeAlias = Callable[[int, int, float, float], None]
 """Told the steps done, the steps of the run, the loss of the step, and tokens a second."""
+
+
+class Data(Protocol):
+    """What a run learns from."""
+
+    def step(self, step: int, rank: int, num_replicas: int) -> StepData:
+        """What a replica trains on in step number `step`, from 0."""
+        ...
+
+
+class Examiner(Protocol):
+    """What looks at the model now and then."""
+
+    is_satisfied: bool
+    """More steps are of no use; only a run without replicas may ever say so."""
+
+    def run(self, model: GLM, config: TrainConfig) -> dict[str, float]:
+        """Keys of `metrics.jsonl`."""
+        ...
+
+    def in_words(self, record: Mapping[str, float]) -> str:
+        """What `run` gave, for a reader."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,12 +81,14 @@ class StepMetrics:
 
 def fit(
     state: TrainState,
-    data: TrainingData,
-    probe: Probe | None,
+    data: Data,
+    probe: Examiner | None,
     recipe: Recipe,
     outputs: Outputs,
 ) -> None:
     """Train from the state's step to the last one of the recipe, of which all is settled.
+
+    A probe that is satisfied ends the run sooner.
 
     Raises:
         NumericalError: before any weight has changed.
@@ -77,7 +102,7 @@ def fit(
     peak = measured_peak(config, state.device) * replicas.size
     with StopSignals(is_alone=replicas.size == 1) as stop:
         try:
-            while state.step < config.steps:
+            while not is_over(state.step, config.steps, probe):
                 started_at = time.perf_counter()
                 step_data = data.step(state.step, replicas.rank, replicas.size)
                 data_seconds = time.perf_counter() - started_at
@@ -89,12 +114,13 @@ def fit(
                     if probe is not None and is_due(state.step, config.probe_every, config.steps):
                         found = probe.run(state.model, config)
                         record |= found
-                        outputs.note(f"step {state.step:,}  {in_words(found)}")
+                        outputs.note(f"step {state.step:,}  {probe.in_words(found)}")
                     outputs.log.append(record)
                     outputs.tracker.log(record)
                     speed = record["tokens_per_second"]
                     outputs.progress(state.step, config.steps, metrics.loss, speed)
-                    if is_due(state.step, config.save_every, config.steps):
+                    is_last = is_over(state.step, config.steps, probe)
+                    if is_last or is_due(state.step, config.save_every, config.steps):
                         save(state, outputs)
                 stop.check()
         except StopSignalError:
@@ -132,7 +158,7 @@ def train_step(
         with replicas.keep_apart(state.network, is_last=number == last):
             with arithmetic(config, device):
                 total, losses = state.network(
-                    b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids
+                    b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids, b.choices
                 )
             (total * (state.scale.value / num_targets)).backward()
         sums[0].index_add_(0, b.kinds, losses.double())
@@ -212,6 +238,10 @@ def make_record(
     if state.scale.can_fall:
         record |= {"loss_scale": state.scale.value, "is_skipped": metrics.is_skipped}
     return record
+
+
+def is_over(step: int, last: int, probe: Examiner | None) -> bool:
+    return step >= last or (probe is not None and probe.is_satisfied)
 
 
 def is_due(step: int, every: int | None, last: int) -> bool:

@@ -44,6 +44,9 @@ class Probe:
         frequent: the token most often hidden in training.
     """
 
+    is_satisfied = False
+    """It never ends a run."""
+
     def __init__(
         self, batches: Mapping[str, Sequence[Batch]], end: int | None, frequent: int
     ) -> None:
@@ -65,6 +68,10 @@ class Probe:
                 for language, batches in self.batches.items()
             }
         return as_record(counts)
+
+    def in_words(self, record: Mapping[str, float]) -> str:
+        share, baseline = record["probe_exact_match_share"], record["probe_baseline_share"]
+        return f"probe {100 * share:.1f} % (most frequent token {100 * baseline:.1f} %)"
 
     def count(self, model: GLM, batch: Batch) -> FloatArray:
         """Blanks of a batch, those filled, those of the most frequent token, and their NLL."""
@@ -93,11 +100,6 @@ def as_record(counts: Mapping[str, FloatArray]) -> dict[str, float]:
             f"probe_blanks{ending}": int(num_blanks),
         }
     return record
-
-
-def in_words(record: Mapping[str, float]) -> str:
-    share, baseline = record["probe_exact_match_share"], record["probe_baseline_share"]
-    return f"probe {100 * share:.1f} % (most frequent token {100 * baseline:.1f} %)"
 
 
 def split_blanks(targets: Tensor, end: int | None) -> tuple[Tensor, Tensor]:

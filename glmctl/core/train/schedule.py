@@ -14,7 +14,7 @@ def learning_rate(config: ScheduleConfig, peak: float, step: int, total_steps: i
     instead of falling below zero, and the constant schedule has no decay at all. The decay ends
     with the run unless the schedule says when.
     """
-    warmup = config.warmup_steps
+    warmup = config.warmup_steps or round(config.warmup_ratio * total_steps)
     if warmup and step <= warmup:
         return peak * step / warmup
     num_decay_steps = (config.decay_steps or total_steps) - warmup

@@ -195,7 +195,7 @@ def test_float16_takes_the_step_of_float32():
 
 
 def test_losses_are_told_apart_by_objective_and_span_length():
-    sums = torch.zeros(2, 4 * 5)
+    sums = torch.zeros(2, 5 * 5)
     sums[:, 0] = torch.tensor([6.0, 2.0])  # token objective, spans of 1: mean 3 of 2
     sums[:, 1] = torch.tensor([4.0, 4.0])  # token objective, spans of 2-3
     sums[:, 2 * 5 + 4] = torch.tensor([8.0, 2.0])  # document objective, 16 and more

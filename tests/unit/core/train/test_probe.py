@@ -5,7 +5,7 @@ import torch
 
 from glmctl.core.data.batch import Batch
 from glmctl.core.model.sight import Segments
-from glmctl.core.train.probe import Probe, as_record, count_whole, in_words, split_blanks
+from glmctl.core.train.probe import Probe, as_record, count_whole, split_blanks
 from glmctl.recipe.schema import TrainConfig
 
 EOP = 9
@@ -72,7 +72,5 @@ def test_languages_are_told_apart_and_summed():
 
 
 def test_the_progress_line_shows_both_shares():
-    assert (
-        in_words(as_record({"en": np.array([64, 20, 3, 64.0])}))
-        == "probe 31.2 % (most frequent token 4.7 %)"
-    )
+    record = as_record({"en": np.array([64, 20, 3, 64.0])})
+    assert Probe({}, EOP, frequent=3).in_words(record) == "probe 31.2 % (most frequent token 4.7 %)"

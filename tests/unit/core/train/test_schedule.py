@@ -15,6 +15,10 @@ def test_the_warm_up_starts_with_a_rate_of_zero_and_reaches_the_peak():
     assert rates([0, 5, 10], kind="constant", warmup_steps=10) == [0.0, 0.5, 1.0]
 
 
+def test_a_warm_up_may_be_a_share_of_the_steps():
+    assert rates([0, 5, 10], kind="constant", warmup_ratio=0.1) == [0.0, 0.5, 1.0]
+
+
 def test_the_linear_decay_stops_at_its_floor():
     found = rates([10, 55, 100, 150], kind="linear", warmup_steps=10, min_ratio=0.2)
     assert found == pytest.approx([1.0, 0.6, 0.2, 0.2])
