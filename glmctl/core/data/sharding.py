@@ -13,8 +13,9 @@ import os
 import shutil
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,8 +124,7 @@ def write_shards(
         The manifest.
 
     Raises:
-        InputError: a line of the text is invalid, there is no document, or the shards are there
-            and damaged.
+        InputError: a line of the text is invalid, there is no document, or a shard is damaged.
         UsageError: the folder holds something else.
         MachineError: a process died.
     """
@@ -150,19 +150,15 @@ def found_manifest(plan: ShardPlan, out: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: they are not those of the plan.
-        InputError: they are damaged, or lack broken rows at which the plan stops.
+        InputError: they are damaged.
     """
     manifest = read_manifest(out)
     if manifest | plan.made_of != manifest:
         raise UsageError(str(out), "holds shards of another text or tokenizer; name another folder")
-    TokenStore.open(out).verify()
     if plan.on_error == "stop" and manifest["num_broken"]:
-        raise InputError(
-            str(out),
-            f"lacks {manifest['num_broken']} broken rows of the text, first "
-            f"{manifest['broken'][0]}; allow that with --on-error skip, or correct them and name "
-            "another folder",
-        )
+        broken = f"{manifest['num_broken']} broken rows, first {manifest['broken'][0]}"
+        raise UsageError(str(out), f"lacks {broken}; name another folder, or --on-error skip")
+    TokenStore.open(out).verify()
     return manifest
 
 
@@ -184,22 +180,24 @@ def begin(plan: ShardPlan, out: Path) -> None:
 
 def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]:
     """The records of all shards, in order, made now or found."""
-    numbers = range(len(plan.units))
-    if min(processes, len(numbers)) <= 1:
-        yield from map(partial(write_shard, plan, out), numbers)
+    todo = deque(range(len(plan.units)))
+    if min(processes, len(todo)) <= 1:
+        yield from map(partial(write_shard, plan, out), todo)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes - 1, context, start_worker, (plan, out))
+    begun: deque[Future[Record]] = deque()
+    own: deque[Record] = deque()
     try:
-        made = [pool.submit(work, number) for number in numbers]
-        own: dict[int, Record] = {}
-        last = len(numbers) - 1
-        for number in numbers:
-            # While others are at work, this process makes the last shards.
-            while not made[number].done() and made[last].cancel():
-                own[last] = write_shard(plan, out, last)
-                last -= 1
-            yield own[number] if number in own else made[number].result()
+        while todo or begun:
+            # Each worker has a next shard too, and this process makes the last ones meanwhile.
+            while len(todo) > 1 and len(begun) < 2 * (processes - 1):
+                begun.append(pool.submit(work, todo.popleft()))
+            if todo and not (begun and begun[0].done()):
+                own.appendleft(write_shard(plan, out, todo.pop()))
+            else:
+                yield begun.popleft().result()
+        yield from own
     except BrokenProcessPool as problem:
         raise MachineError(
             "--processes",

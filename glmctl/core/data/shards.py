@@ -38,10 +38,12 @@ class TokenStore:
         self.folder = folder
         self.manifest = manifest
         self.num_tokens: int = manifest["num_tokens"]
-        shards = manifest["shards"]
-        dtype = np.dtype(manifest["dtype"])
-        self._tokens = [map_file(folder / shard["file"], dtype) for shard in shards]
-        ends = [map_file(folder / shard["index"], INDEX_DTYPE).astype(np.int64) for shard in shards]
+        shards, dtype = manifest["shards"], np.dtype(manifest["dtype"])
+        self._tokens = [map_file(folder / s["file"], dtype, s["num_tokens"]) for s in shards]
+        ends = [
+            map_file(folder / s["index"], INDEX_DTYPE, s["num_documents"]).astype(np.int64)
+            for s in shards
+        ]
         self.lengths: Int64Array = joined([np.diff(end, prepend=0) for end in ends])
         self._starts = joined(ends) - self.lengths
         self._first_documents = [0, *np.cumsum([len(end) for end in ends])[:-1].tolist()]
@@ -53,21 +55,7 @@ class TokenStore:
         Raises:
             InputError: it is not one, or a file does not have the size that it should have.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        item_size = np.dtype(manifest["dtype"]).itemsize
-        for shard in manifest["shards"]:
-            for name, expected in (
-                (shard["file"], shard["num_tokens"] * item_size),
-                (shard["index"], shard["num_documents"] * INDEX_DTYPE.itemsize),
-            ):
-                file = folder / name
-                found = file.stat().st_size if file.is_file() else "no"
-                if found != expected:
-                    raise InputError(
-                        str(file), f"damaged: {found} bytes, expected {expected}; {REMEDY}"
-                    )
-        return cls(folder, manifest)
+        return cls(Path(folder), read_manifest(Path(folder)))
 
     def tokens(self, document: int, start: int, stop: int) -> Int32Array:
         """Ids of a part of a document; start and stop count from its beginning."""
@@ -81,17 +69,17 @@ class TokenStore:
         Raises:
             InputError: a file is damaged.
         """
-        for shard in self.manifest["shards"]:
-            for name, expected in (
-                (shard["file"], shard["digest"]),
-                (shard["index"], shard["index_digest"]),
-            ):
-                found = digest_of(self.folder / name)
-                if found != expected:
-                    raise InputError(
-                        str(self.folder / name),
-                        f"damaged: its digest is {found}, expected {expected}; {REMEDY}",
-                    )
+        digests = [
+            (self.folder / shard[name], shard[key])
+            for shard in self.manifest["shards"]
+            for name, key in (("file", "digest"), ("index", "index_digest"))
+        ]
+        for file, expected in digests:
+            found = digest_of(file)
+            if found != expected:
+                raise InputError(
+                    str(file), f"damaged: its digest is {found}, expected {expected}; {REMEDY}"
+                )
 
     def require_tokenizer(self, fingerprint: str) -> None:
         """Refuse to be read with another tokenizer than the shards were made with.
@@ -130,8 +118,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def map_file(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A file as an array that is read when it is looked at."""
+def map_file(file: Path, dtype: np.dtype[Any], num_items: int) -> NDArray[Any]:
+    """A file of so many items as an array that is read when it is looked at."""
+    found, expected = file.stat().st_size if file.is_file() else "no", num_items * dtype.itemsize
+    if found != expected:
+        raise InputError(str(file), f"damaged: {found} bytes, expected {expected}; {REMEDY}")
     with file.open("rb") as stream:
         return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), dtype)
 

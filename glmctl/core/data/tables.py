@@ -68,17 +68,21 @@ def opened(file: Path, column: str) -> Iterator[ParquetFile]:
 
 def check_column(schema: Any, column: str, source: str) -> None:
     """Refuse a table without a column of strings of this name."""
-    from pyarrow import types
-
-    kinds = dict(zip(schema.names, schema.types, strict=True))
-    kind = kinds.get(column)
-    if kind is not None and types.is_dictionary(kind):
-        kind = kind.value_type
-    if kind is None or not (
-        types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    ):
+    kinds = {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
+    kind = kinds.get(column, "").removeprefix("dictionary<values=")
+    if not kind.startswith(("string", "large_string")):
         there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise InputError(source, f"has no column {column!r} of strings; name another: {there}")
+
+
+def read_dataset(
+    dataset: Any, source: str, start: int, stop: int, broken: BrokenRows
+) -> Iterator[list[str]]:
+    """The documents of a range of rows, some at a time."""
+    rows = dataset.with_format("arrow")
+    for first in range(start, stop, BATCH_ROWS):
+        batch = rows[first : min(first + BATCH_ROWS, stop)]
+        yield texts_of(batch.column(0), source, first, broken)
 
 
 def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[str]:
@@ -121,18 +125,21 @@ def open_dataset(corpus: CorpusConfig, name: str) -> Any:
         huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    assert corpus.dataset is not None
+    place, config, split = Path(corpus.dataset or ""), corpus.config, corpus.split or "train"
     try:
-        if any((Path(corpus.dataset) / file).is_file() for file in SAVED):
-            dataset = saved_split(corpus, datasets.load_from_disk(corpus.dataset))
-        else:
-            dataset = datasets.load_dataset(
-                corpus.dataset,
-                corpus.config,
-                split=corpus.split or "train",
-                revision=corpus.revision,
-                keep_in_memory=False,
+        if not any((place / file).is_file() for file in SAVED):
+            found = datasets.load_dataset(
+                corpus.dataset, config, split=split, revision=corpus.revision, keep_in_memory=False
             )
+        else:
+            found = datasets.load_from_disk(place)
+            splits = found if isinstance(found, dict) else {str(found.split or "train"): found}
+            if config or corpus.revision or split not in splits:
+                raise ValueError(
+                    "a folder made by save_to_disk has no config and no revision, and this one "
+                    f"has the splits {', '.join(splits)}"
+                )
+            found = splits[split]
     except ConnectionError as problem:
         reason = "the network is switched off" if offline else "the hub does not answer"
         raise MachineError(
@@ -149,31 +156,5 @@ def open_dataset(corpus: CorpusConfig, name: str) -> Any:
             f"cannot be read: {reason}; correct its name, config, split or revision, or name its "
             "files with path",
         ) from problem
-    check_column(dataset.features.arrow_schema, corpus.column, name)
-    return dataset.select_columns([corpus.column])
-
-
-def saved_split(corpus: CorpusConfig, saved: Any) -> Any:
-    """The split of what `save_to_disk` left.
-
-    Raises:
-        ValueError: there is no such split, or a key that means nothing here.
-    """
-    splits = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
-    split = corpus.split or "train"
-    if corpus.config or corpus.revision or split not in splits:
-        raise ValueError(
-            "a folder made by save_to_disk has no config and no revision, and this one has the "
-            f"splits {', '.join(splits)}"
-        )
-    return splits[split]
-
-
-def read_dataset(
-    dataset: Any, source: str, start: int, stop: int, broken: BrokenRows
-) -> Iterator[list[str]]:
-    """The documents of a range of rows, some at a time."""
-    rows = dataset.with_format("arrow")
-    for first in range(start, stop, BATCH_ROWS):
-        batch = rows[first : min(first + BATCH_ROWS, stop)]
-        yield texts_of(batch.column(0), source, first, broken)
+    check_column(found.features.arrow_schema, corpus.column, name)
+    return found.select_columns([corpus.column])

@@ -31,7 +31,6 @@ DAMAGE = (lzma.LZMAError, zlib.error, EOFError, OSError)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PLAIN = (".txt", ".text")
 PARQUET = ".parquet"
-UNREADABLE = (".arrow", ".zip", ".tar")
 BATCH_BYTES = 1 << 20
 """Bytes read at once; lines longer than this are read whole all the same."""
 READ_BYTES = 1 << 16
@@ -109,8 +108,6 @@ def find_files(source: str | Path) -> list[Path]:
         InputError: there is nothing to read.
     """
     place = BUILTIN.get(str(source), Path(source))
-    if place.suffix in UNREADABLE:
-        raise InputError(str(place), f"{place.suffix} is not read; give text, JSONL or Parquet")
     if place.is_file():
         return [place]
     lines = PLAIN + JSON_LINES
@@ -208,17 +205,14 @@ def blocks(
 
 def open_binary(file: Path) -> io.BufferedReader:
     """The uncompressed bytes of a file."""
-    if file.suffix == ".gz":
-        return io.BufferedReader(gzip.open(file), BATCH_BYTES)
-    if file.suffix == ".xz":
-        return io.BufferedReader(lzma.open(file), BATCH_BYTES)
-    if file.suffix == ".bz2":
-        return io.BufferedReader(bz2.open(file), BATCH_BYTES)
+    if file.suffix not in COMPRESSED:
+        return file.open("rb")
     if file.suffix == ".zst":
         import pyarrow  # takes 0.3 s to load
 
         return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"), BATCH_BYTES)
-    return file.open("rb")
+    library = {".gz": gzip, ".xz": lzma, ".bz2": bz2}[file.suffix]
+    return io.BufferedReader(library.open(file), BATCH_BYTES)
 
 
 def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRows) -> list[str]:

@@ -233,7 +233,7 @@ def test_shards_that_lack_rows_do_not_pass_for_shards_of_all(
 ):
     write(broken_corpus, tokenizer_config, tmp_path / "out", on_error="skip")
     with pytest.raises(
-        InputError, match=r"out: lacks 3 broken rows of the text, first .*a.txt:52: not UTF-8.*"
+        UsageError, match=r"out: lacks 3 broken rows, first .*a.txt:52: not UTF-8.*"
     ):
         write(broken_corpus, tokenizer_config, tmp_path / "out")
     write(broken_corpus, tokenizer_config, tmp_path / "out", on_error="skip")
