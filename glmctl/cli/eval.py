@@ -78,8 +78,9 @@ def show_scores(result: Evaluation) -> None:
     render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
         render.say(f"average of the suite: {result.average:.2f}")
-    (protocol,) = {task.protocol for task in result.tasks.values()}
-    render.say(f"{protocol}: {result.model} is not fine-tuned for these tasks")
+    for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
+        names = (name for name, task in result.tasks.items() if task.protocol == protocol)
+        render.say(f"{protocol}: {', '.join(names)}")
     for name, note in ((name, note) for name, task in result.tasks.items() for note in task.notes):
         render.note(f"{name}: {note}")
     render.note(f"predictions and results: {result.out}")

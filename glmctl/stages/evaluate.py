@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -19,18 +17,18 @@ from typing import Any
 from glmctl import __version__
 from glmctl.core.checkpoint.durable import digest, digest_all, write_json
 from glmctl.core.data.shards import digest_of
-from glmctl.core.decode.score import MAX_TOKENS, score_candidates
 from glmctl.core.open import Glm, evaluating, load
+from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.find import Suite, find_suite
-from glmctl.core.tasks.metrics import Judged, Value, measure
+from glmctl.core.tasks.find import Suite, find_suite, places_of
+from glmctl.core.tasks.metrics import Value, measure
 from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 
 SCHEMA = "glmctl.Evaluation/1"
-PROTOCOL = "zero-shot cloze"
+ZERO_SHOT, FINE_TUNED = "zero-shot cloze", "fine-tuned cloze"
 PACKAGES = ("torch", "numpy", "tokenizers", "sentencepiece")
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 """Given a count and what is counted, gives what adds to it."""
@@ -182,7 +180,7 @@ def locate(suite: Suite, tasks: Sequence[TaskConfig], data: Path | None) -> list
     """
     requests, problems = [], []
     for task in tasks:
-        places = [*places_of(suite, task, data, is_single=len(tasks) == 1)]
+        places = [*places_of(suite, task, "val", data, is_single=len(tasks) == 1)]
         file = next((place for place in places if place.is_file()), None)
         if file is not None:
             requests.append(Request(task, file))
@@ -195,32 +193,6 @@ def locate(suite: Suite, tasks: Sequence[TaskConfig], data: Path | None) -> list
         remedy += f"; or evaluate what is there: --tasks {there}" if there else ""
         raise InputError(str(data or "data"), *problems, remedy)
     return requests
-
-
-def places_of(
-    suite: Suite, task: TaskConfig, data: Path | None, *, is_single: bool
-) -> Iterator[Path]:
-    """Where the file of a task may lie, the best place first."""
-    named = task.files.get("val")
-    if data is not None and is_single and (data.suffix or data.is_file()):
-        yield data
-    elif named is None:
-        return
-    elif data is not None:
-        yield data / named
-        yield data / suite.folder / named
-        if is_single and (data / Path(named).name).is_file():
-            yield data / Path(named).name
-    elif suite.root is not None:
-        yield suite.root / named
-    else:
-        yield home() / "data" / suite.folder / named
-
-
-def home() -> Path:
-    """Where glmctl keeps what is fetched."""
-    share = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(os.environ.get("GLMCTL_HOME") or Path(share) / "glmctl")
 
 
 def refuse_other_files(folder: Path) -> None:
@@ -242,18 +214,12 @@ def evaluate(
     task = request.task
     asker = Asker(task, glm.text_tokenizer(), glm.config.max_positions)
     rows = read_examples(request.file, task, limit)
-    questions: list[Question] = []
-    problems = [*rows.problems]
-    for example in rows.examples:
-        try:
-            questions.append(asker.ask(example))
-        except ValueError as problem:
-            problems.append(f"{example.place}: {problem}")
+    questions, problems = ask_all(asker, rows)
     if not questions:
         raise InputError(str(request.file), *problems[:5])
     with evaluating(glm.module), progress(len(questions), task.name) as count:
-        predictions = answer(glm, asker, questions, count)
-    judged = [Judged(it.example.group, it.prediction, it.example.golds) for it in predictions]
+        predictions = answer(glm.module, asker, questions, count)
+    judged = judge(predictions)
     values: dict[str, Value] = {
         metric: measure(metric, judged, task.label_names) for metric in task.metrics
     }
@@ -271,7 +237,7 @@ def evaluate(
         asker.max_length,
         task.pattern,
         asker.scored_by,
-        PROTOCOL,
+        FINE_TUNED if task.ability in glm.abilities else ZERO_SHOT,
         tuple(notes(asker, questions)),
         task.status,
         str(request.file),
@@ -288,53 +254,6 @@ def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
         yield f"the tokenizer cuts {words}; words are scored by all their tokens"
     if num_cut := sum(question.is_cut for question in questions):
         yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
-
-
-def answer(
-    glm: Glm, asker: Asker, questions: Sequence[Question], count: Callable[[int], None]
-) -> list[Prediction]:
-    """The predictions for all questions, in their order.
-
-    Those of one shape stand side by side, so that the model takes them together.
-    """
-    sop = glm.text_tokenizer().special.sop
-    order = sorted(
-        range(len(questions)),
-        key=lambda i: [(len(it.part_a), len(it.targets)) for it in questions[i].candidates],
-    )
-    predictions: dict[int, Prediction] = {}
-    for batch in batches(order, questions):
-        candidates = [it for number in batch for it in questions[number].candidates]
-        scores = iter(score_candidates(glm.module, candidates, sop))
-        for number in batch:
-            question = questions[number]
-            predictions[number] = asker.read(question, [next(scores) for _ in question.candidates])
-        count(len(batch))
-    return [predictions[number] for number in range(len(questions))]
-
-
-def batches(order: Sequence[int], questions: Sequence[Question]) -> Iterator[list[int]]:
-    """Numbers of questions that make about one forward pass."""
-    batch: list[int] = []
-    num_tokens = 0
-    for number in order:
-        batch.append(number)
-        candidates = questions[number].candidates
-        num_tokens += len(candidates[0].part_a) + sum(len(it.targets) for it in candidates)
-        if num_tokens >= MAX_TOKENS:
-            yield batch
-            batch, num_tokens = [], 0
-    if batch:
-        yield batch
-
-
-def majority(task: TaskConfig, judged: Sequence[Judged]) -> float | None:
-    """The main metric of always giving the most frequent label."""
-    if task.golds is not None:
-        return None
-    ((label, _),) = Counter(row.golds[0] for row in judged).most_common(1)
-    constant = [Judged(row.group, label, row.golds) for row in judged]
-    return measure(task.metrics[0], constant, task.label_names).value
 
 
 def average(suite: Suite, results: Mapping[str, TaskResult]) -> float | None:

@@ -91,6 +91,16 @@ class Asker:
         end = " and its end" if self.task.include_end else ""
         return f"log-probability of the choice{end} / tokens^{self.task.length_penalty:g}"
 
+    @property
+    def by_logit(self) -> bool:
+        """Each answer is one word of one token, and its logit is its score."""
+        return self.task.kind == "cloze" and not self.split_words
+
+    @property
+    def penalty(self) -> float:
+        """Scores are divided by the number of tokens to this power."""
+        return 0.0 if self.task.kind == "cloze" else self.task.length_penalty
+
     def names(self, number: int) -> Sequence[str]:
         """Labels of so many choices."""
         return self.task.labels or tuple(map(str, range(number)))
@@ -118,8 +128,9 @@ class Asker:
         if not offered:
             raise ValueError("has no candidates; each row needs one at least")
         answers = offered if self.has_index else tuple(dict.fromkeys(offered))
-        if self.has_index and example.golds[0] not in self.names(len(answers)):
-            raise ValueError(f"label {example.golds[0]!r} is no number of its choices")
+        for gold in example.golds if self.has_index else ():
+            if gold not in self.names(len(answers)):
+                raise ValueError(f"label {gold!r} is no number of its choices")
         laid_out = [self.candidate(example, answer) for answer in answers]
         candidates = tuple(candidate for candidate, _ in laid_out)
         return Question(example, answers, candidates, any(is_cut for _, is_cut in laid_out))
@@ -170,11 +181,9 @@ class Asker:
     def read(self, question: Question, scores: Sequence[Score]) -> Prediction:
         """What the scores of an example's candidates say."""
         task = self.task
-        if task.kind == "cloze":
-            values = [score.log_prob if self.split_words else score.logit for score in scores]
-        else:
-            lengths = [len(it.targets) ** task.length_penalty for it in question.candidates]
-            values = [it.log_prob / length for it, length in zip(scores, lengths, strict=True)]
+        lengths = [len(it.targets) ** self.penalty for it in question.candidates]
+        points = [score.logit if self.by_logit else score.log_prob for score in scores]
+        values = [score / length for score, length in zip(points, lengths, strict=True)]
         best = values.index(max(values))
         if task.first_is_claim:
             wins = best == 0 if len(values) > 1 else scores[0].is_greedy

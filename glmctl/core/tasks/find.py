@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from glmctl.recipe.load import merge
 
 KEYS = tuple(TaskConfig.model_fields)
 EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
+SETTINGS = ("train", "optimizer", "schedule")
 BUILTIN = Path(__file__).with_name("builtin")
 
 
@@ -35,6 +37,8 @@ class Suite:
     """Where the data can be had."""
     root: Path | None = None
     """Paths of files are relative to this; None: to the data."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Sections of a recipe for fine-tuning."""
 
     def choose(self, names: tuple[str, ...]) -> tuple[TaskConfig, ...]:
         """Tasks of these names.
@@ -74,6 +78,53 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
     raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")
 
 
+def places_of(
+    suite: Suite, task: TaskConfig, split: str, data: Path | None, *, is_single: bool
+) -> Iterator[Path]:
+    """Where the file of a task may lie, the best place first."""
+    named = task.files.get(split)
+    if data is not None and is_single and (data.suffix or data.is_file()):
+        yield data
+    elif named is None:
+        return
+    elif data is not None:
+        yield data / named
+        yield data / suite.folder / named
+        if is_single and (data / Path(named).name).is_file():
+            yield data / Path(named).name
+    elif suite.root is not None:
+        yield suite.root / named
+    else:
+        yield home() / "data" / suite.folder / named
+
+
+def home() -> Path:
+    """Where glmctl keeps what is fetched."""
+    share = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("GLMCTL_HOME") or Path(share) / "glmctl")
+
+
+def own_task(
+    name: str, columns: Sequence[str], label: str, pattern: str, verbalizer: Mapping[str, str]
+) -> TaskConfig:
+    """A task of the user's own, from a command line.
+
+    Raises:
+        UsageError: naming every mistake.
+    """
+    problems: list[str] = []
+    table = {
+        "fields": {column: column for column in columns},
+        "label": label,
+        "patterns": [pattern],
+        "verbalizer": {**verbalizer},
+    }
+    task = read_task(table, name, problems)
+    if task is None:
+        raise UsageError("task", *problems)
+    return task
+
+
 def unknown(name: str, known: Any) -> str:
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
@@ -108,6 +159,7 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
         about.get("folder", ""),
         about.get("get", ""),
         file.parent if is_own else None,
+        {name: tables[name] for name in SETTINGS if name in tables},
     )
 
 

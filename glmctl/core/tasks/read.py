@@ -52,7 +52,7 @@ class Rows:
     problems: tuple[str, ...]
 
 
-def read_examples(file: Path, task: TaskConfig, limit: int | None) -> Rows:
+def read_examples(file: Path, task: TaskConfig, limit: int | None = None) -> Rows:
     """Read a file of a task.
 
     Args:
@@ -130,8 +130,10 @@ def typewritten(value: Any) -> Any:
     return {k: typewritten(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> Iterator[Example]:
-    """The examples of a record, one or those that it is unfolded to.
+def examples_of(
+    record: Record, task: TaskConfig, place: str, number: int, *, is_new: bool = False
+) -> Iterator[Example]:
+    """The examples of a record, one or those that it is unfolded to; a new one has no golds.
 
     Raises:
         ValueError: what is wrong with the record.
@@ -148,7 +150,7 @@ def examples_of(record: Record, task: TaskConfig, place: str, number: int) -> It
             identity[: task.group_by or len(identity)],
             {name: field_text(row, where) for name, where in fields.items()},
             () if task.listed_choices is None else candidates(row, task.listed_choices),
-            (right_label(row, task),) if task.golds is None else candidates(row, task.golds),
+            () if is_new else golds_of(row, task),
         )
 
 
@@ -172,6 +174,11 @@ def value_at(record: Any, path: str, kind: Kind = TEXT) -> Any:
 
 def text_at(record: Any, path: str) -> str:
     return str(value_at(record, path))
+
+
+def golds_of(row: Record, task: TaskConfig) -> tuple[str, ...]:
+    """Right labels, or right answers."""
+    return (right_label(row, task),) if task.golds is None else candidates(row, task.golds)
 
 
 def right_label(row: Record, task: TaskConfig) -> str:

@@ -156,6 +156,11 @@ class TaskConfig(Section):
             return self.labels or (*self.words(self.patterns[self.pattern]),)
         return () if self.listed_choices else tuple(map(str, range(len(self.choices))))
 
+    @property
+    def ability(self) -> str:
+        """What a model says of itself that was fine-tuned for the task."""
+        return f"task {self.name}"
+
     def words(self, pattern: PatternConfig) -> Mapping[str, str]:
         """The word of each label under a pattern."""
         return pattern.verbalizer or self.verbalizer

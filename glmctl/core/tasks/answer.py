@@ -1,0 +1,77 @@
+"""Rows -> questions -> the model's predictions, many side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from glmctl.core.decode.score import MAX_TOKENS, score_candidates
+from glmctl.core.model.glm import GLM
+from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.metrics import Judged, measure
+from glmctl.core.tasks.read import Rows
+from glmctl.core.tasks.schema import TaskConfig
+
+
+def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
+    """The questions of a file, and what is wrong with its other rows."""
+    questions: list[Question] = []
+    problems = [*rows.problems]
+    for example in rows.examples:
+        try:
+            questions.append(asker.ask(example))
+        except ValueError as problem:
+            problems.append(f"{example.place}: {problem}")
+    return questions, problems
+
+
+def answer(
+    model: GLM, asker: Asker, questions: Sequence[Question], count: Callable[[int], None]
+) -> list[Prediction]:
+    """The predictions for all questions, in their order; the model is in evaluation mode.
+
+    Those of one shape stand side by side, so that the model takes them together.
+    """
+    order = sorted(range(len(questions)), key=lambda i: shape_of(questions[i]))
+    predictions: dict[int, Prediction] = {}
+    for batch in batches(order, questions):
+        candidates = [it for number in batch for it in questions[number].candidates]
+        scores = iter(score_candidates(model, candidates, asker.special.sop))
+        for number in batch:
+            question = questions[number]
+            predictions[number] = asker.read(question, [next(scores) for _ in question.candidates])
+        count(len(batch))
+    return [predictions[number] for number in range(len(questions))]
+
+
+def shape_of(question: Question) -> list[tuple[int, int]]:
+    """Lengths of its candidates, in Part A and Part B."""
+    return [(len(it.part_a), len(it.targets)) for it in question.candidates]
+
+
+def batches(order: Sequence[int], questions: Sequence[Question]) -> Iterator[list[int]]:
+    """Numbers of questions that make about one forward pass."""
+    batch: list[int] = []
+    num_tokens = 0
+    for number in order:
+        batch.append(number)
+        candidates = questions[number].candidates
+        num_tokens += len(candidates[0].part_a) + sum(len(it.targets) for it in candidates)
+        if num_tokens >= MAX_TOKENS:
+            yield batch
+            batch, num_tokens = [], 0
+    if batch:
+        yield batch
+
+
+def judge(predictions: Sequence[Prediction]) -> list[Judged]:
+    return [Judged(it.example.group, it.prediction, it.example.golds) for it in predictions]
+
+
+def majority(task: TaskConfig, judged: Sequence[Judged]) -> float | None:
+    """The main metric of always giving the most frequent label."""
+    if task.golds is not None:
+        return None
+    ((label, _),) = Counter(row.golds[0] for row in judged).most_common(1)
+    constant = [Judged(row.group, label, row.golds) for row in judged]
+    return measure(task.metrics[0], constant, task.label_names).value
