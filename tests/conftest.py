@@ -62,6 +62,35 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def chat_models(vocabularies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder for each family: random weights, and its small tokenizer."""
+    from glmctl.core.checkpoint.folder import write_model_folder
+    from glmctl.core.model.glm import GLM
+    from glmctl.core.tokenizer.load import find_tokenizer
+    from glmctl.recipe.schema import LayoutConfig, ModelConfig
+
+    root = tmp_path_factory.mktemp("chat")
+    sizes = {"num_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_rows": 512}
+    sizes |= {"tie_embeddings": False}
+    for name in ("chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414"):
+        is_first = name == "chatglm"
+        position, attention = ("rotary_2d", "prefix") if is_first else ("rotary", "causal")
+        config = ModelConfig(position=position, attention=attention, max_positions=200, **sizes)
+        module = GLM(config)
+        module.init_weights(seed=len(name))
+        tensors = {n: 5 * w if w.dim() == 2 else w for n, w in module.state_dict().items()}
+        write_model_folder(
+            root / name,
+            tensors,
+            config,
+            find_tokenizer(str(vocabularies / name)),
+            provenance={"source": "random weights"},
+            layout=LayoutConfig(sop=129, mask=125, gmask=126) if is_first else None,
+        )
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: random weights, 64 positions, and a small tokenizer that loses nothing."""
     from glmctl.core.checkpoint.folder import write_model_folder

@@ -42,6 +42,7 @@ def infill(
     overrides: options.SetDecode = None,
     streams: Annotated[bool, Option("--stream", help="Print tokens as they are chosen.")] = False,
     explains: Annotated[bool, Option("--explain", help="Show positions, and chances.")] = False,
+    chats: Annotated[bool, Option("--chat", help="Answer messages: lines, or JSONL.")] = False,
     batch_size: Annotated[int, Option(min=1, metavar="N", help="Lines filled together.")] = 16,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -59,6 +60,7 @@ def infill(
         batch_size=batch_size,
         streams=streams,
         explains=explains,
+        chats=chats,
     )
     if show_results(results, as_json=as_json, num_lines=config.n_best):
         raise Exit(1)
@@ -99,6 +101,12 @@ def emit_result(result: LineResult) -> None:
         return
     names = ("line", "id", "error", "explanation")
     record = {name: value for name in names if (value := asdict(result)[name]) is not None}
+    if result.filled is not None and result.messages:
+        (answer,) = result.filled.blanks
+        messages = [asdict(message) for message in result.messages]
+        record |= {"messages": messages, **asdict(answer), "text": result.filled.text}
+        render.emit("Answer", record)
+        return
     render.emit("Infilling", record | (asdict(result.filled) if result.filled else {}))
 
 

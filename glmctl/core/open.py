@@ -299,7 +299,8 @@ class Glm:
             raise InputError(
                 self.source,
                 "is a causal model: what stands behind a blank cannot be seen, so blanks cannot be "
-                "filled; it continues ids and gives logits and losses",
+                "filled; `glmctl infill --chat` answers messages with it, and it continues ids and "
+                "gives logits and losses",
             )
         if self.config.position not in HAS_SPANS:
             raise InputError(

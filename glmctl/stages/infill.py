@@ -7,12 +7,20 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from glmctl.core.data.text import json_text, line_text, stream_lines
+from glmctl.core.decode.chat import (
+    BLANK,
+    Chat,
+    Message,
+    message_ids,
+    read_messages,
+    refuse_no_chat,
+)
 from glmctl.core.decode.explain import Explanation, explain
 from glmctl.core.decode.infill import Infilling, Prompt, insert, open_rows
 from glmctl.core.decode.script import ScriptWatch
@@ -20,6 +28,7 @@ from glmctl.core.decode.search import Fill
 from glmctl.core.decode.stream import StreamedToken, stream_fills
 from glmctl.core.open import Glm, load
 from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.family import answer_ends
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import toml_value
@@ -37,6 +46,8 @@ class Line:
     id: Any = None
     text: str = ""
     error: str | None = None
+    messages: Any = None
+    """Instead of a text, as its JSON holds them."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class LineResult:
     explanation: Explanation | None = None
     warning: str | None = None
     token: StreamedToken | None = None  # while the line is being filled, and then nothing else
+    messages: tuple[Message, ...] = ()
+    """Of a chat, the answer the last; it is what is filled."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +83,17 @@ class Filler:
     def tokenizer(self) -> Tokenizer:
         return self.glm.text_tokenizer()
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids that end a fill; (): the usual ones."""
+        return ()
+
     def fill(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
         """Fill the good ones of some lines together and say what is wrong with the others."""
         read = {number: self.read(line) for number, line in lines.items()}
         prompts = {number: it for number, (_, it) in read.items() if isinstance(it, Prompt)}
         rows = self.glm.fill(
-            [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size
+            [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size, self.ends
         )
         fills = dict(zip(prompts, rows, strict=True))
         for number, (line_id, prompt) in read.items():
@@ -90,7 +108,7 @@ class Filler:
             if isinstance(prompt, Prompt):
                 (row,) = open_rows([prompt], self.config, [number])
                 fills = row.fills
-                for token in stream_fills(model, prompt, row, tokenizer, self.config):
+                for token in stream_fills(model, prompt, row, tokenizer, self.config, self.ends):
                     yield LineResult(number, token=token)
             yield self.result(number, line_id, prompt, fills)
 
@@ -123,6 +141,59 @@ class Filler:
         )
 
 
+class Chatter(Filler):
+    """The same for messages, whose answers are filled in."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.glm.any_tokenizer()
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        return answer_ends(self.tokenizer)
+
+    def read(self, raw: bytes) -> tuple[Any, Prompt | str]:
+        line = read_line(raw, chats=True)
+        if line.error is not None:
+            return line.id, line.error
+        if line.messages is None and not line.text.strip():
+            return line.id, "is empty; write a message"
+        said = [{"role": "user", "content": line.text}]
+        try:
+            messages = read_messages(said if line.messages is None else line.messages)
+            return line.id, self.chat(messages)
+        except InputError as error:
+            return line.id, "; ".join(error.problems)
+        except ValueError as problem:
+            return line.id, str(problem)
+
+    def chat(self, messages: tuple[Message, ...]) -> Chat:
+        """Lay messages out to be answered."""
+        ids = message_ids(messages, self.tokenizer, "line")
+        limit = self.glm.config.max_positions
+        if len(ids) > limit:
+            problem = f"is {len(ids):,} tokens long and the model has {limit:,} positions; shorten"
+            raise InputError("line", f"{problem} it")
+        start = self.glm.beginning(BLANK, ids, self.config.max_new_tokens)
+        return Chat(BLANK, start.part_a, start.places, start.layout, start.num_seen, messages)
+
+    def result(
+        self, number: int, line_id: Any, prompt: Prompt | str, fills: list[Fill]
+    ) -> LineResult:
+        result = super().result(number, line_id, prompt, fills)
+        if not isinstance(prompt, Chat) or result.filled is None:
+            return result
+        (fill,), text = fills, result.filled.text.strip()
+        cut = f"is cut off after {len(fill.ids):,} tokens; raise --max-new-tokens to read on"
+        return replace(
+            result,
+            filled=replace(result.filled, text=text),
+            variants=tuple((score, other.strip()) for score, other in result.variants),
+            warning=cut if fill.finish == "length" else None,
+            messages=(*prompt.messages, Message("assistant", text)),
+        )
+
+
 def run(
     texts: Sequence[str] | None,
     *,
@@ -133,6 +204,7 @@ def run(
     batch_size: int,
     streams: bool,
     explains: bool,
+    chats: bool,
 ) -> Iterator[LineResult]:
     """Fill every blank of every line; a bad line spoils no other.
 
@@ -145,19 +217,28 @@ def run(
         batch_size: lines filled together; when streaming, one follows another.
         streams: give each token as it is chosen, before the result of its line.
         explains: whether results come with their explanation.
+        chats: lines are messages, or JSON objects with several, and are answered.
     """
-    refuse_idle_options(config, choices, streams=streams, explains=explains)
+    refuse_idle_options(config, choices, streams=streams, explains=explains, chats=chats)
     chosen = choose_device(device).type
     # Half precision is an exception on CPUs, and slow there.
     glm = load(model or DEFAULT, device=chosen, dtype="float32" if chosen == "cpu" else None)
-    watch = ScriptWatch(glm.text_tokenizer())
-    filler = Filler(glm, config, choices, batch_size, explains, watch)
+    if chats:
+        refuse_no_chat(glm.any_tokenizer(), glm.source)
+    watch = ScriptWatch(glm.any_tokenizer() if chats else glm.text_tokenizer())
+    make = Chatter if chats else Filler
+    filler = make(glm, config, choices, batch_size, explains, watch)
     for lines in windows_of(texts, batch_size):
         yield from filler.stream(lines) if streams else filler.fill(lines)
 
 
 def refuse_idle_options(
-    config: DecodeConfig, choices: Sequence[str] | None, *, streams: bool, explains: bool
+    config: DecodeConfig,
+    choices: Sequence[str] | None,
+    *,
+    streams: bool,
+    explains: bool,
+    chats: bool,
 ) -> None:
     """Stop before anything is loaded.
 
@@ -173,6 +254,9 @@ def refuse_idle_options(
         "--min-new-tokens": config.min_new_tokens > 0,
     }
     names = [name for name, is_given in given.items() if is_given]
+    if chats and (explains or choices is not None):
+        option = "--explain" if explains else "--choices"
+        raise UsageError("--chat", f"answers messages; leave out {option}, which is for blanks")
     if choices is not None and not all(choices):
         problem = f"one of {[*choices]} is empty; write words between the commas"
         raise UsageError("--choices", problem)
@@ -183,8 +267,13 @@ def refuse_idle_options(
         raise UsageError("--stream", problem)
 
 
-def read_line(line: bytes) -> Line:
-    """The text of a line: that of a JSON object with the key `text`, else the line itself."""
+def read_line(line: bytes, *, chats: bool = False) -> Line:
+    """The text of a line: that of a JSON object with the key `text`, else the line itself.
+
+    Args:
+        line: as it came.
+        chats: an object may have `messages` instead.
+    """
     try:
         text = line_text(line, is_json=False)
     except ValueError as problem:
@@ -193,6 +282,8 @@ def read_line(line: bytes) -> Line:
         record = json.loads(text) if text.startswith("{") else {}
     except (ValueError, RecursionError):
         record = {}
+    if chats and "messages" in record:
+        return Line(record.get("id"), messages=record["messages"])
     if "text" not in record:
         return Line(text=text)
     try:

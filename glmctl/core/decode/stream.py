@@ -28,7 +28,12 @@ class StreamedToken:
 
 
 def stream_fills(
-    model: GLM, prompt: Prompt, row: Row, tokenizer: Tokenizer, config: DecodeConfig
+    model: GLM,
+    prompt: Prompt,
+    row: Row,
+    tokenizer: Tokenizer,
+    config: DecodeConfig,
+    ends: tuple[int, ...] = (),
 ) -> Iterator[StreamedToken]:
     """Fill the blanks of one prompt and give each token as it is chosen.
 
@@ -38,10 +43,11 @@ def stream_fills(
         row: the same at the start of its first blank; holds the fills in the end.
         tokenizer: of the model.
         config: with one beam; the best of several is known only when all are done.
+        ends: what ends a blank; eop and eos unless given.
     """
     parts = around_blanks(prompt.text, tokenizer.special)
     before, shown = parts[0], 0
-    rules = rules_of(model, tokenizer.special, config)
+    rules = rules_of(model, tokenizer.special, config, ends)
     for ((candidate, *_),) in advance(model, [prompt], [row], rules, tokenizer.size):
         is_closed = not row.beams[0].ids
         blank = len(row.fills) if is_closed else len(row.fills) + 1

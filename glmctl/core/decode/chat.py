@@ -1,0 +1,134 @@
+"""Messages in the format that each family of ChatGLM and GLM-4 was trained on.
+
+ChatGLM-6B and ChatGLM2 know rounds of a question and an answer, written out as text; ChatGLM3 and
+GLM-4 have a token for each role. What a message says is text whatever it looks like, so nobody can
+write the token of a role into it. An answer is the fill of a single blank that has open ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glmctl.core.data.text import reject_surrogates
+from glmctl.core.decode.continuation import Beginning
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.errors import InputError
+
+BLANK = "[MASK]"
+"""The text in which the answer stands."""
+ROUNDS = {
+    "chatglm": (0, "[Round {}]\n\u95ee\uff1a{}\n\u7b54\uff1a", "\n"),
+    "chatglm2": (1, "[Round {}]\n\n\u95ee\uff1a{}\n\n\u7b54\uff1a", "\n\n"),
+}
+"""Number of the first round, a question, and what stands behind its answer."""
+WITH_ROLES = ("chatglm3", "glm-4", "glm-4-0414")
+ROLES = ("system", "user", "assistant", "observation")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one side says."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Chat(Beginning):
+    """Messages that are to be answered."""
+
+    messages: tuple[Message, ...]
+
+
+def read_messages(values: Any) -> tuple[Message, ...]:
+    """Messages as JSON holds them.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if not isinstance(values, list) or not values:
+        raise ValueError('"messages" is not a list of messages')
+    messages = []
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, dict) or {*map(type, value.values())} != {str}:
+            raise ValueError(f"message {number} is not an object of strings")
+        if {*value} != {"role", "content"}:
+            raise ValueError(f"message {number} has {', '.join(value)}; expected role, content")
+        reject_surrogates(value["content"])
+        messages.append(Message(value["role"], value["content"]))
+    return tuple(messages)
+
+
+def refuse_no_chat(tokenizer: Tokenizer, source: str) -> None:
+    """Find out whether there is a format of messages.
+
+    Raises:
+        InputError: there is none.
+    """
+    if tokenizer.config.special not in (*ROUNDS, *WITH_ROLES):
+        raise InputError(
+            source,
+            f"has no chat format, and its tokenizer is of layout '{tokenizer.config.special}'; "
+            "name a model of ChatGLM or GLM-4 with --model, or leave out --chat to fill blanks",
+        )
+
+
+def message_ids(messages: Sequence[Message], tokenizer: Tokenizer, place: str) -> list[int]:
+    """What a model reads before its answer; errors name the place that the messages come from.
+
+    Raises:
+        InputError: the format has no such role there.
+    """
+    special, layout = tokenizer.special, tokenizer.config.special
+    start = [special.strings["[gMASK]"], special.sop]
+    refuse_other_roles([message.role for message in messages], layout, place)
+    if layout == "chatglm":
+        # The released code writes a first question without a round.
+        text = messages[0].content if len(messages) == 1 else rounds(messages, layout)
+        return [*tokenizer.encode(text, special=False), *start]
+    if layout == "chatglm2":
+        return [*start, *tokenizer.encode(rounds(messages, layout), special=False)]
+    ids = start
+    for message in messages:
+        ids += [special.strings[f"<|{message.role}|>"], *spoken(message.content, tokenizer)]
+    line_end = tokenizer.encode("\n") if layout == "glm-4-0414" else []
+    return [*ids, special.strings["<|assistant|>"], *line_end]
+
+
+def rounds(messages: Sequence[Message], layout: str) -> str:
+    """Questions and answers written out, up to the answer that is to come."""
+    number, question, after = ROUNDS[layout]
+    text = ""
+    for index, message in enumerate(messages):
+        is_question = index % 2 == 0
+        said = question.format(number + index // 2, message.content)
+        text += said if is_question else message.content + after
+    return text
+
+
+def spoken(content: str, tokenizer: Tokenizer) -> list[int]:
+    """A message behind its role: on a line of its own, which transformers reads as one text."""
+    if tokenizer.config.kind == "tokenizer_json":
+        return tokenizer.encode(f"\n{content}", special=False)
+    return tokenizer.encode("\n", special=False) + tokenizer.encode(content, special=False)
+
+
+def refuse_other_roles(roles: Sequence[str], layout: str, place: str) -> None:
+    if layout in ROUNDS:
+        expected = [("user", "assistant")[index % 2] for index in range(len(roles))]
+        if [*roles] != expected or expected[-1] != "user":
+            raise InputError(
+                place,
+                f"has the roles {', '.join(roles)}; {layout} knows user and assistant in turn, "
+                "user first and last",
+            )
+        return
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or roles[-1] not in ("user", "observation"):
+        raise InputError(
+            place,
+            f"has the roles {', '.join(roles)}; {layout} knows {', '.join(ROLES)}, and answers "
+            "user or observation, which must be last",
+        )
