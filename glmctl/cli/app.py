@@ -20,6 +20,7 @@ from glmctl.cli import recipe, render
 from glmctl.cli.corrupt import corrupt
 from glmctl.cli.doctor import doctor
 from glmctl.cli.eval import eval
+from glmctl.cli.finetune import finetune
 from glmctl.cli.guide import guide
 from glmctl.cli.infill import infill
 from glmctl.cli.pretrain import pretrain
@@ -122,7 +123,8 @@ def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 
 # Without rich's panels: they cost as much time as everything else together, and wrap badly.
 app = typer.Typer(cls=Group, callback=top, rich_markup_mode=None)
-add(app, tokenize, corrupt, pretrain, eval, infill, quantize, report, guide, pull, push, doctor)
+add(app, tokenize, corrupt, pretrain, finetune, eval, infill, quantize)
+add(app, report, guide, pull, push, doctor)
 recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes, copy, check them.")
 add(recipes, recipe.ls, recipe.show, recipe.diff, recipe.cp)
 add(recipes, recipe.validate, recipe.schema, recipe.migrate)

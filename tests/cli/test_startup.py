@@ -5,7 +5,7 @@ import sys
 import pytest
 
 VERBS = ["tokenize", "corrupt", "pretrain", "infill", "recipe", "report", "guide", "pull", "push"]
-VERBS += ["doctor", "quantize"]
+VERBS += ["doctor", "quantize", "finetune"]
 
 
 def test_help_never_loads_torch():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -104,25 +105,35 @@ def home() -> Path:
     return Path(os.environ.get("GLMCTL_HOME") or Path(share) / "glmctl")
 
 
-def own_task(
-    name: str, columns: Sequence[str], label: str, pattern: str, verbalizer: Mapping[str, str]
-) -> TaskConfig:
+def own_suite(file: str, columns: str, label: str, pattern: str, verbalizer: str) -> Suite:
     """A task of the user's own, from a command line.
+
+    Args:
+        file: with the rows; the task is called by it.
+        columns: those with text, as `a,b`; empty: all.
+        label: column of the label.
+        pattern: with a blank.
+        verbalizer: words of the labels, as `1=good,0=bad`.
 
     Raises:
         UsageError: naming every mistake.
     """
-    problems: list[str] = []
+    name = file.partition(".")[0]
+    pairs = [pair.partition("=") for pair in verbalizer.split(",")]
+    problems = [f"{pair!r} is not LABEL=WORD" for pair, equals, _ in pairs if not equals]
+    labels = Counter(label.strip() for label, _, _ in pairs)
+    problems += [f"{label!r} has two words; one is enough" for label in labels - Counter({*labels})]
+    fields = filter(None, map(str.strip, columns.split(",")))
     table = {
-        "fields": {column: column for column in columns},
+        "fields": {field: field for field in fields},
         "label": label,
         "patterns": [pattern],
-        "verbalizer": {**verbalizer},
+        "verbalizer": {label.strip(): word for label, _, word in pairs},
     }
-    task = read_task(table, name, problems)
+    task = None if problems else read_task(table, name, problems)
     if task is None:
         raise UsageError("task", *problems)
-    return task
+    return Suite(name, (task,), (name,))
 
 
 def unknown(name: str, known: Any) -> str:

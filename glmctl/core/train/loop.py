@@ -43,8 +43,10 @@ class Data(Protocol):
 class Examiner(Protocol):
     """What looks at the model now and then."""
 
-    is_satisfied: bool
-    """More steps are of no use; only a run without replicas may ever say so."""
+    @property
+    def is_satisfied(self) -> bool:
+        """More steps are of no use; only in a run without replicas may it ever be."""
+        ...
 
     def run(self, model: GLM, config: TrainConfig) -> dict[str, float]:
         """Keys of `metrics.jsonl`."""

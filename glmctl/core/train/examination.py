@@ -1,0 +1,84 @@
+"""Held-out questions, put to the model during a fine-tuning; the best model is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from glmctl.core.model.glm import GLM
+from glmctl.core.open import evaluating
+from glmctl.core.tasks.answer import answer, judge
+from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.lessons import right_places
+from glmctl.core.tasks.metrics import measure
+from glmctl.core.train.precision import arithmetic
+from glmctl.recipe.schema import TrainConfig
+
+TINY = 1e-30  # of a question without a right candidate
+
+
+@dataclass
+class Examination:
+    """Scores the model, and remembers when it was best."""
+
+    asker: Asker
+    questions: Sequence[Question]
+    patience: int | None
+    """Evaluations in a row without a better score that are enough; None: never."""
+    keep: Callable[[], object]
+    """Called while the model is the best so far."""
+    best: Mapping[str, float] | None = None
+    """The record of that step."""
+    num_worse: int = 0
+    """Evaluations since then."""
+
+    @property
+    def is_satisfied(self) -> bool:
+        return self.patience is not None and self.num_worse >= self.patience
+
+    def run(self, model: GLM, config: TrainConfig) -> dict[str, float]:
+        """Keys of `metrics.jsonl`: each metric of the task, and the loss of the right answers."""
+        device = model.word_embedding.weight.device
+        with evaluating(model), arithmetic(config, device):
+            predictions = answer(model, self.asker, self.questions, lambda _: None)
+        task, judged = self.asker.task, judge(predictions)
+        record = {f"dev_{it}": measure(it, judged, task.label_names).value for it in task.metrics}
+        record["dev_loss"] = self.mean_loss(predictions)
+        if self.see(record):
+            self.keep()
+        return record
+
+    def mean_loss(self, predictions: Sequence[Prediction]) -> float:
+        """Of the right answers, as in training."""
+        shares = []
+        for question, prediction in zip(self.questions, predictions, strict=True):
+            share = probabilities(prediction)
+            right = {question.answers[place] for place in right_places(self.asker, question)}
+            shares.append(sum(share[text] for text in right))
+        return float(-np.log(np.maximum(shares, TINY)).mean())
+
+    def see(self, record: Mapping[str, float]) -> bool:
+        """Take note of what was measured; gives whether it is the best."""
+        is_best = self.best is None or self.rank(record) > self.rank(self.best)
+        self.num_worse = 0 if is_best else self.num_worse + 1
+        self.best = record if is_best else self.best
+        return is_best
+
+    def rank(self, record: Mapping[str, float]) -> tuple[float, float]:
+        """The first metric decides, then the loss."""
+        return record[f"dev_{self.asker.task.metrics[0]}"], -record["dev_loss"]
+
+    def in_words(self, record: Mapping[str, float]) -> str:
+        name = self.asker.task.metrics[0]
+        assert self.best is not None
+        best = self.best[f"dev_{name}"]
+        return f"{name} {record[f'dev_{name}']:.2f} (best {best:.2f})"
+
+
+def probabilities(prediction: Prediction) -> dict[str, float]:
+    """What the scores of the answers say once they add up to 1."""
+    scores = np.array([*prediction.scores.values()])
+    shares = np.exp(scores - scores.max())
+    return dict(zip(prediction.scores, (shares / shares.sum()).tolist(), strict=True))

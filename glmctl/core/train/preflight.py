@@ -1,0 +1,69 @@
+"""What is looked at before a fine-tuning: mistakes with which it would teach nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+from glmctl.core.tasks.ask import Asker
+from glmctl.core.tasks.lessons import Lesson
+from glmctl.core.tasks.schema import CHOICE
+from glmctl.core.tokenizer.base import Tokenizer
+
+NUM_SAMPLES = 3
+
+
+def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
+    """The first lessons, decoded from their ids; what is learned stands between >> and <<."""
+    for lesson in lessons[:NUM_SAMPLES]:
+        question, right = lesson.question, lesson.right
+        texts = [tokenizer.decode(it.targets) for it in question.candidates]
+        others = " | ".join(text for place, text in enumerate(texts) if place != right)
+        yield f"{question.example.place}"
+        yield f"  reads   {tokenizer.decode(question.candidates[right].part_a)}"
+        yield f"  learns  >>{texts[right]}<< against {others or 'nothing'}"
+
+
+def word_problems(asker: Asker) -> Iterator[str]:
+    """What is wrong with the words of a verbalizer once they are tokens."""
+    unknown = asker.special.strings.get("[UNK]")
+    for label, ids in asker.words.items():
+        if not ids or unknown in ids:
+            yield f"verbalizer: the tokenizer cannot spell the word of {label!r}; choose another"
+    for (label, ids), (other, longer) in permutations(asker.words.items(), 2):
+        if ids == longer and label < other:
+            yield f"verbalizer: {label!r} and {other!r} have words of the same tokens; change one"
+        elif len(ids) < len(longer) and longer[: len(ids)] == ids:
+            yield (
+                f"verbalizer: the word of {other!r} begins with all tokens of that of {label!r}, "
+                "so it can never be the better one; choose other words"
+            )
+
+
+def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Iterator[str]:
+    """What the lessons lack."""
+    given = {gold for lesson in lessons for gold in lesson.question.example.golds}
+    if asker.task.kind == "cloze":
+        for label in asker.words:
+            if label not in given:
+                yield (
+                    f"no row of {file} has the label {label!r}; add some, or take the label out "
+                    "of the verbalizer"
+                )
+    for lesson in lessons:
+        if lesson.question.is_cut and not num_kept(asker, lesson):
+            yield (
+                f"{lesson.question.example.place}: nothing of its text is left beside the pattern; "
+                "shorten the pattern, or raise max_length where the model has room"
+            )
+            return
+    if all(len(lesson.question.candidates) == 1 for lesson in lessons):
+        yield f"no row of {file} has a wrong candidate, so there is nothing to tell apart"
+
+
+def num_kept(asker: Asker, lesson: Lesson) -> int:
+    """Tokens that are left of what may be shortened."""
+    question = lesson.question
+    fields = {**question.example.fields, CHOICE: question.answers[lesson.right]}
+    fixed = sum(len(unit.ids) for unit in asker.units(fields) if not unit.can_shrink)
+    return len(question.candidates[lesson.right].part_a) - 2 - fixed

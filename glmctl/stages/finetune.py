@@ -1,0 +1,409 @@
+"""Fine-tuning: a model learns a task by the scoring with which it is evaluated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glmctl.core.checkpoint.durable import digest_all
+from glmctl.core.checkpoint.store import CheckpointStore
+from glmctl.core.data.shards import digest_of
+from glmctl.core.model.glm import GLM
+from glmctl.core.open import Glm, evaluating, load
+from glmctl.core.tasks.answer import answer, ask_all, judge, majority
+from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.find import Suite, places_of
+from glmctl.core.tasks.lessons import Lesson, hold_out, lessons_of
+from glmctl.core.tasks.metrics import measure
+from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.train.examination import Examination
+from glmctl.core.train.length import with_train
+from glmctl.core.train.lessons import LessonData
+from glmctl.core.train.loop import Outputs, Progress, fit
+from glmctl.core.train.memory import keep_freed_memory
+from glmctl.core.train.metrics import MetricsLog
+from glmctl.core.train.optimizer import make_optimizer
+from glmctl.core.train.precision import LossScale, choose_device, place
+from glmctl.core.train.preflight import lesson_problems, samples, word_problems
+from glmctl.core.train.run import RunFolder, describe_run
+from glmctl.core.train.state import TrainState
+from glmctl.core.train.track import require_packages, tracking
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.load import make_recipe, merge
+from glmctl.recipe.schema import Recipe
+
+EPOCHS = 10
+USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A finished fine-tuning, and the scores of its best model on held-out rows, in per cent."""
+
+    run_dir: str
+    model: str
+    task: str
+    metric: str
+    score: float
+    interval: tuple[float, float]
+    """95 %."""
+    majority: float | None
+    """Score of always giving the most frequent label; None where answers are texts."""
+    metrics: Mapping[str, float]
+    confusion: Mapping[str, Mapping[str, int]]
+    """For each label how often which one was predicted; empty where answers are texts."""
+    num_train: int
+    num_dev: int
+    num_cut: int
+    """Training rows that were shortened."""
+    steps: int
+    best_step: int
+    loss: float  # of the last step
+    elapsed_seconds: float  # in steps
+    parameter_digest: str  # after the last step; equal runs have equal ones
+
+
+@dataclass(frozen=True)
+class Source:
+    """A task and its files."""
+
+    task: TaskConfig
+    train: Path
+    dev: Path | None
+    """None: rows of train are held out."""
+    settings: Mapping[str, Any]
+    """Sections of a recipe that the task brings."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned, and what is held out."""
+
+    asker: Asker
+    lessons: Sequence[Lesson]
+    held: Sequence[Question]
+    fingerprint: str
+
+
+def locate(suite: Suite, task: TaskConfig, data: Path | None, dev: Path | None) -> Source:
+    """The files of a task.
+
+    Raises:
+        InputError: there is none to train on.
+    """
+    places = [*places_of(suite, task, "train", data, is_single=True)]
+    train = next((place for place in places if place.is_file()), None)
+    if train is None:
+        missing = f"no {' and no '.join(map(str, places)) or 'file to train on'}"
+        remedy = "name one with --data FILE"
+        remedy += f", or get {suite.get} and name its folder" if suite.get else ""
+        raise InputError(task.name, f"{missing}; {remedy}")
+    if dev is None and train != data:
+        found = places_of(suite, task, "val", data, is_single=True)
+        dev = next((place for place in found if place.is_file()), None)
+    return Source(task, train, dev, suite.settings)
+
+
+def run(
+    source: Source,
+    *,
+    model: str,
+    overrides: Sequence[str],
+    run_dir: Path,
+    fresh: bool = False,
+    force: bool = False,
+    device: str | None = None,
+    progress: Callable[[int], AbstractContextManager[Progress]],
+    note: Callable[[str], None],
+) -> FinetuneResult:
+    """Fine-tune, or continue the run that the folder holds.
+
+    Args:
+        source: task and files.
+        model: what `load` opens.
+        overrides: ``section.key=value`` each.
+        run_dir: where the run lives.
+        fresh: start over instead of continuing.
+        force: let `fresh` delete the run that is there.
+        device: cpu or cuda; None: cuda when there is one.
+        progress: given how often to speak, gives what is told after every step.
+        note: takes the lines that a reader may want to see.
+
+    Raises:
+        UsageError: the task cannot be learned this way, or a setting is wrong.
+        InputError: model or data are missing or damaged, or would teach nothing.
+    """
+    refuse_other_tasks(source.task)
+    chosen = choose_device(device)
+    base = load(model, device=chosen.type, dtype="float32")
+    recipe = recipe_for(source, base, model, overrides)
+    require_packages(recipe.track)
+    material = prepare(recipe, source, base, note)
+    recipe, end_row = settle(recipe, len(material.lessons))
+    folder = RunFolder(run_dir)
+    with folder.locked():
+        folder.settle(recipe, fresh=fresh, force=force)
+        finished = folder.read_manifest().get("finished")
+        if finished is not None and finished["steps"] == recipe.train.steps:
+            note(f"{run_dir} is finished; --fresh --force starts over")
+            return FinetuneResult(run_dir=str(run_dir), **finished)
+        with progress(recipe.train.log_every) as tell:
+            return train(recipe, base, material, end_row, folder, chosen, tell, note)
+
+
+def refuse_other_tasks(task: TaskConfig) -> None:
+    """A task is learned when its labels say which candidate is right.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if task.first_is_claim:
+        raise UsageError(
+            task.name,
+            "its labels judge one candidate (first_is_claim), which this version "
+            "evaluates and does not learn",
+        )
+
+
+def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
+    """The recipe of a fine-tuning: the model as it is, and settings that usually do."""
+    task = source.task
+    tokenizer = base.text_tokenizer()
+    length = min(task.max_length, base.config.max_positions)
+    file = tokenizer.vocabulary.files[0].resolve()
+    tables: dict[str, Any] = {
+        "recipe": {"stage": "finetune", "source": f"{task.name}, learned by {model}"},
+        "model": base.config.model_dump(mode="json", exclude_none=True),
+        "tokenizer": tokenizer.config.model_dump(mode="json") | {"path": str(file)},
+        "data": {
+            "sequence_length": length,
+            "pack": False,
+            "corpus": [{"name": "train", "path": str(source.train)}],
+        },
+        "train": {
+            "epochs": EPOCHS,
+            "initial_model": model,
+            "global_batch_size": 16,
+            "micro_batch_size": 8,
+            "save_every": 100,
+        },
+        "optimizer": {
+            "peak_lr": usual_rate(base.config.hidden_size),
+            "betas": [0.9, 0.999],
+            "eps": 1e-8,
+        },
+        "schedule": {"kind": "linear", "warmup_ratio": 0.1},
+        "task": task.model_dump(mode="json", exclude_defaults=True, exclude_none=True),
+    }
+    if base.objective is not None:
+        tables["objective"] = base.objective.model_dump(mode="json")
+    if source.dev is not None:
+        tables["data"]["probe"] = str(source.dev)
+    merge(tables, source.settings)
+    counts_steps = "steps" in source.settings.get("train", {})
+    if counts_steps or any(text.startswith("train.steps") for text in overrides):
+        del tables["train"]["epochs"]
+    return make_recipe(tables, task.name, overrides)
+
+
+def usual_rate(width: int) -> float:
+    """The released rate; narrower models take more, with the square of their width."""
+    return float(f"{USUAL_RATE * (USUAL_WIDTH / width) ** 2:.1e}")
+
+
+def settle(recipe: Recipe, num_lessons: int) -> tuple[Recipe, int]:
+    """Fill in the steps of the run and between evaluations; gives also where its rows end.
+
+    Raises:
+        UsageError: the recipe asks for replicas.
+    """
+    if recipe.topology.world_size > 1:
+        raise UsageError("topology", "this version fine-tunes on one GPU; leave it out")
+    train = recipe.train
+    size = train.global_batch_size
+    if train.epochs is None:
+        assert train.steps is not None
+        num_rows = train.steps * size
+    else:
+        num_rows = max(1, round(train.epochs * num_lessons))
+    settled = {
+        "steps": -(-num_rows // size),
+        "epochs": None,
+        "probe_every": train.probe_every or -(-num_lessons // size),
+    }
+    return with_train(recipe, settled), num_rows
+
+
+def prepare(recipe: Recipe, source: Source, base: Glm, note: Callable[[str], None]) -> Material:
+    """Read the rows, lay them out, and look for what would train to the end and teach nothing.
+
+    Raises:
+        InputError: naming what was found, with the remedy.
+    """
+    task = source.task
+    asker = Asker(task, base.text_tokenizer(), base.config.max_positions)
+    questions = all_questions(asker, source.train)
+    if source.dev is None:
+        learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)
+    else:
+        learned, held = questions, all_questions(asker, source.dev)
+    problems = [*word_problems(asker)]
+    lessons: list[Lesson] = []
+    for question in learned:
+        try:
+            lessons += lessons_of(asker, question)
+        except ValueError as problem:
+            problems.append(f"{question.example.place}: {problem}")
+    problems += lesson_problems(asker, lessons, str(source.train))
+    if not held:
+        problems.append("is too short to hold rows out; add some, or name a file with --dev")
+    if problems:
+        raise InputError(str(source.train), *problems[:5])
+    for line in samples(base.text_tokenizer(), lessons):
+        note(line)
+    if num_cut := sum(lesson.question.is_cut for lesson in lessons):
+        note(f"{num_cut:,} of {len(lessons):,} texts are cut to {asker.max_length:,} tokens")
+    files = {"train": source.train} | ({} if source.dev is None else {"dev": source.dev})
+    return Material(
+        asker, lessons, held, digest_all({name: digest_of(it) for name, it in files.items()})
+    )
+
+
+def all_questions(asker: Asker, file: Path) -> list[Question]:
+    """The questions of a file of which every row is good.
+
+    Raises:
+        InputError: naming the first rows that are not.
+    """
+    questions, problems = ask_all(asker, read_examples(file, asker.task))
+    if problems:
+        more = [f"{len(problems) - 5:,} more rows"] if len(problems) > 5 else []
+        raise InputError(str(file), *problems[:5], *more)
+    return questions
+
+
+def train(
+    recipe: Recipe,
+    base: Glm,
+    material: Material,
+    end_row: int,
+    folder: RunFolder,
+    device: torch.device,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> FinetuneResult:
+    """Go on from the newest checkpoint, train, and keep the best model."""
+    config, task = recipe.train, material.asker.task
+    state = first_state(recipe, base, device)
+    tuned = replace(
+        base,
+        config=recipe.model,
+        module=state.model,
+        source=f"{base.source}, fine-tuned for {task.name}",
+        abilities=tuple(dict.fromkeys((*base.abilities, task.ability))),
+    )
+    exam = Examination(
+        material.asker, material.held, config.patience, lambda: tuned.save(folder.model)
+    )
+    known = folder.read_manifest()
+    store = CheckpointStore(folder.checkpoints, config.keep, material.fingerprint)
+    if steps := store.steps():
+        state.restore(steps[-1], store.load(steps[-1]).tensors)
+        note(f"continuing after step {state.step:,}")
+    log = MetricsLog(folder.metrics)
+    log.truncate(state.step)
+    if steps:
+        for record in examined(log):
+            exam.see(record)
+    manifest = describe_run(recipe, device) | {
+        "num_parameters": state.num_parameters,
+        "data": material.fingerprint,
+        "finished": None,
+    }
+    if known:
+        manifest |= {
+            "started_at": known["started_at"],
+            "restarts": [*known.get("restarts", []), state.step],
+        }
+    folder.write_manifest(manifest)
+    data = LessonData(
+        material.lessons,
+        material.asker,
+        config.seed,
+        config.global_batch_size,
+        config.rows_at_once,
+        end_row,
+    )
+    with tracking(recipe, folder.root, state.step, is_first=True) as tracker:
+        fit(state, data, exam, recipe, Outputs(store, log, tracker, progress, note))
+    best_step = max(examined(log), key=exam.rank)["step"]
+    finished = judge_best(folder, material, device) | {
+        "best_step": best_step,
+        "parameter_digest": state.parameter_digest(),
+        **totals(log),
+    }
+    folder.write_manifest(manifest | {"finished": finished})
+    return FinetuneResult(run_dir=str(folder.root), **finished)
+
+
+def first_state(recipe: Recipe, base: Glm, device: torch.device) -> TrainState:
+    """The weights of the model, ready to be trained."""
+    model = GLM(recipe.model)
+    model.load_state_dict(base.module.state_dict())
+    model.counts_in_span = base.module.counts_in_span
+    place(model, recipe.train, device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return TrainState(model, make_optimizer(model, recipe.optimizer), LossScale.of(recipe.train))
+
+
+def examined(log: MetricsLog) -> list[dict[str, Any]]:
+    """The records of steps with an evaluation."""
+    return [record for record in log.records() if "dev_loss" in record]
+
+
+def totals(log: MetricsLog) -> dict[str, Any]:
+    records = [*log.records()]
+    return {
+        "steps": records[-1]["step"],
+        "loss": records[-1]["loss"],
+        "elapsed_seconds": sum(record["seconds"] for record in records),
+    }
+
+
+def judge_best(folder: RunFolder, material: Material, device: torch.device) -> dict[str, Any]:
+    """What the model that was kept says to the held-out questions."""
+    task = material.asker.task
+    glm = load(folder.model, device=device.type)
+    with evaluating(glm.module):
+        predictions = answer(glm.module, material.asker, material.held, lambda _: None)
+    judged = judge(predictions)
+    values = {metric: measure(metric, judged, task.label_names) for metric in task.metrics}
+    main = values[task.metrics[0]]
+    return {
+        "model": str(folder.model),
+        "task": task.name,
+        "metric": task.metrics[0],
+        "score": main.value,
+        "interval": main.interval,
+        "majority": majority(task, judged),
+        "metrics": {metric: value.value for metric, value in values.items()},
+        "confusion": confusion(task, predictions),
+        "num_train": len(material.lessons),
+        "num_dev": len(material.held),
+        "num_cut": sum(lesson.question.is_cut for lesson in material.lessons),
+    }
+
+
+def confusion(task: TaskConfig, predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
+    """For each label how often which one was predicted."""
+    pairs = Counter((it.example.golds[0], it.prediction) for it in predictions if it.example.golds)
+    labels = task.label_names
+    return {gold: {label: pairs[gold, label] for label in labels} for gold in labels}

@@ -1,0 +1,217 @@
+"""What fine-tuning learns: the loss of a question, the order of the rows, what stops it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from glmctl.core.open import Glm, load
+from glmctl.core.tasks.answer import ask_all
+from glmctl.core.tasks.ask import Asker, Prediction
+from glmctl.core.tasks.find import own_suite
+from glmctl.core.tasks.lessons import Lesson, hold_out, lessons_of
+from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.train.examination import Examination, probabilities
+from glmctl.core.train.lessons import LessonData
+from glmctl.core.train.preflight import lesson_problems, samples, word_problems
+from glmctl.errors import UsageError
+
+ROWS = "text,label\nThe bakery opens,a\nThe grey cat sleeps at two,b\nIts eyes,a\nThe oven,b\n"
+
+
+def task_of(verbalizer: str = "a=cat,b=oven") -> TaskConfig:
+    return own_suite("rows.csv", "text", "label", "{text} at [MASK].", verbalizer).tasks[0]
+
+
+@pytest.fixture
+def glm(tiny_model: Path) -> Glm:
+    return load(tiny_model, dtype="float64")
+
+
+def asker_of(glm: Glm, task: TaskConfig) -> Asker:
+    return Asker(task, glm.tokenizer, glm.config.max_positions)
+
+
+def lessons(asker: Asker, folder: Path, rows: str = ROWS) -> list[Lesson]:
+    (folder / "rows.csv").write_text(rows)
+    questions, problems = ask_all(asker, read_examples(folder / "rows.csv", asker.task))
+    assert not problems
+    return [lesson for question in questions for lesson in lessons_of(asker, question)]
+
+
+def data_of(asker: Asker, found: list[Lesson], **changes: int) -> LessonData:
+    values = {"seed": 1, "global_batch_size": 4, "micro_batch_size": 4, "end_row": 8} | changes
+    return LessonData(found, asker, **values)
+
+
+def loss_of(glm: Glm, data: LessonData) -> list[float]:
+    (b,) = data.step(0, 0, 1).micro_batches.values()
+    glm.module.eval()
+    total, losses = glm.module.loss(
+        b.input_ids, b.position_ids, b.segments, b.wanted, b.target_ids, b.choices
+    )
+    assert total.requires_grad
+    assert total.item() == pytest.approx(losses.sum().item())
+    return losses.tolist()
+
+
+def test_the_loss_of_words_is_that_of_their_logits_alone(glm, tmp_path):
+    asker = asker_of(glm, task_of())
+    found = lessons(asker, tmp_path)
+    expected = []
+    for lesson in found:
+        part_a = lesson.question.candidates[0].part_a
+        row = torch.tensor([[*part_a, glm.tokenizer.special.sop]])
+        logits = glm.logits(row)[0, -1]
+        (cat,), (oven,) = glm.tokenizer.encode(" cat"), glm.tokenizer.encode(" oven")
+        both = torch.stack([logits[cat], logits[oven]])
+        expected.append(both.logsumexp(0).item() - both[lesson.right].item())
+    assert sorted(loss_of(glm, data_of(asker, found))) == pytest.approx(sorted(expected))
+
+
+def test_the_loss_of_longer_words_is_that_of_their_summed_log_probabilities(glm, tmp_path):
+    asker = asker_of(glm, task_of("a=bakery,b=sleeps at two"))
+    found = lessons(asker, tmp_path)
+    sop = glm.tokenizer.special.sop
+    expected = []
+    for lesson in found:
+        scores = []
+        for word in (" bakery", " sleeps at two"):
+            ids = glm.tokenizer.encode(word)
+            assert len(ids) > 1
+            part_a = lesson.question.candidates[0].part_a
+            row = torch.tensor([[*part_a, sop, *ids[:-1]]])
+            log_probs = glm.logits(row)[0, len(part_a) :].log_softmax(1)
+            scores.append(sum(log_probs[place, token] for place, token in enumerate(ids)))
+        both = torch.stack(scores)
+        expected.append(both.logsumexp(0).item() - both[lesson.right].item())
+    assert sorted(loss_of(glm, data_of(asker, found))) == pytest.approx(sorted(expected))
+
+
+def test_a_question_has_one_part_a_for_all_its_candidates(glm, tmp_path):
+    asker = asker_of(glm, task_of("a=bakery,b=sleeps at two"))
+    found = lessons(asker, tmp_path)
+    (batch,) = data_of(asker, found).step(0, 0, 1).micro_batches.values()
+    assert len(batch.segments.lengths) == 4
+    assert all(len(pieces) == 2 for pieces in batch.segments.pieces)
+    assert batch.num_targets == 4
+
+
+def test_every_epoch_has_each_row_once_in_an_order_of_its_own(glm, tmp_path):
+    rows = "text,label\n" + "".join(f"{'cat ' * n},{'ab'[n % 2]}\n" for n in range(1, 10))
+    asker = asker_of(glm, task_of())
+    found = lessons(asker, tmp_path, rows)
+    data = data_of(asker, found, global_batch_size=9, micro_batch_size=1, end_row=21)
+    epochs = [
+        [batch.segments.lengths[0] for batch in data.step(step, 0, 1).micro_batches.values()]
+        for step in range(3)
+    ]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted({*epochs[0]})
+    assert epochs[0] != epochs[1]
+    assert len(epochs[2]) == 3  # what is left of the run
+    halves = [data.step(0, rank, 2).micro_batches for rank in (0, 1)]
+    assert sorted([*halves[0], *halves[1]]) == [*range(9)]
+
+
+def test_rows_are_held_out_of_each_label_with_their_group(glm, tmp_path):
+    asker = asker_of(glm, task_of().model_copy(update={"id": ("text",), "group_by": 1}))
+    rows = "text,label\n" + "".join(f"{'cat ' * (n // 2)},{'ab'[n // 20]}\n" for n in range(40))
+    (tmp_path / "rows.csv").write_text(rows)
+    questions, _ = ask_all(asker, read_examples(tmp_path / "rows.csv", asker.task))
+    learned, held = hold_out(questions, 0.2, seed=1)
+    assert (len(learned), len(held)) == (32, 8)
+    assert [sum(it.example.golds == (label,) for it in held) for label in "ab"] == [4, 4]
+    assert not {it.example.group for it in learned} & {it.example.group for it in held}
+    assert hold_out(questions, 0.2, seed=1)[1] == held
+    assert hold_out(questions, 0.2, seed=2)[1] != held
+
+
+def test_the_other_right_answers_are_no_candidates():
+    asker = SimpleNamespace(has_index=False)
+    example = SimpleNamespace(golds=("Ann", "Bob"))
+    from glmctl.core.tasks.ask import Question
+
+    question = Question(example, ("Ann", "Eve", "Bob"), ("A", "E", "B"), False)
+    first, second = lessons_of(asker, question)
+    assert (first.question.answers, first.right) == (("Ann", "Eve"), 0)
+    assert (second.question.candidates, second.right) == (("E", "B"), 1)
+    example.golds = ("Tom",)
+    with pytest.raises(ValueError, match=r"none of its candidates is right \(Tom\)"):
+        [*lessons_of(asker, question)]
+
+
+@pytest.mark.parametrize(
+    ("verbalizer", "problem"),
+    [
+        ("a=bakery,b= bakery", "'a' and 'b' have words of the same tokens; change one"),
+        ("a=cat,b=cat sleeps", "the word of 'b' begins with all tokens of that of 'a'"),
+        ("a=cat sleeps,b=cat", "the word of 'a' begins with all tokens of that of 'b'"),
+        ("a=cat,b=oven", None),
+    ],
+)
+def test_words_that_collide_as_tokens_are_found(glm, verbalizer, problem):
+    found = [*word_problems(asker_of(glm, task_of(verbalizer)))]
+    assert len(found) == (problem is not None)
+    assert problem is None or problem in found[0]
+
+
+def test_a_word_without_tokens_is_found(glm):
+    asker = asker_of(glm, task_of())
+    asker.words["a"] = ()
+    (problem, *_) = word_problems(asker)
+    assert "cannot spell the word of 'a'" in problem
+
+
+def test_a_label_without_a_row_is_found(glm, tmp_path):
+    asker = asker_of(glm, task_of("a=cat,b=oven,c=six"))
+    (problem,) = lesson_problems(asker, lessons(asker, tmp_path), "rows.csv")
+    assert problem.startswith("no row of rows.csv has the label 'c'; add some, or take the label")
+
+
+def test_a_text_of_which_nothing_is_left_is_found(glm, tmp_path):
+    task = task_of().model_copy(update={"max_length": 6})
+    asker = asker_of(glm, task)
+    (problem,) = lesson_problems(asker, lessons(asker, tmp_path), "rows.csv")
+    assert "rows.csv:2: nothing of its text is left beside the pattern" in problem
+
+
+def test_samples_show_what_the_model_reads_and_learns(glm, tmp_path):
+    asker = asker_of(glm, task_of())
+    lines = [*samples(glm.tokenizer, lessons(asker, tmp_path))]
+    assert len(lines) == 9
+    assert lines[0].endswith("rows.csv:2")
+    assert lines[1].strip() == "reads   [CLS]The bakery opens at[MASK].<|endoftext|>"
+    assert lines[2].strip() == "learns  >> cat<< against  oven"
+
+
+def test_the_best_record_is_kept_and_patience_ends():
+    exam = Examination(SimpleNamespace(task=task_of()), (), patience=2, keep=lambda: None)
+    best = [
+        exam.see({"dev_accuracy": accuracy, "dev_loss": loss})
+        for accuracy, loss in ((50.0, 0.9), (75.0, 0.8), (75.0, 0.7), (75.0, 0.7), (50.0, 0.1))
+    ]
+    assert best == [True, True, True, False, False]
+    assert exam.is_satisfied
+    assert exam.best == {"dev_accuracy": 75.0, "dev_loss": 0.7}
+    assert exam.in_words({"dev_accuracy": 50.0, "dev_loss": 0.1}) == "accuracy 50.00 (best 75.00)"
+
+
+def test_scores_become_probabilities():
+    found = probabilities(Prediction(None, "a", {"a": 1000.0, "b": 1000.0, "c": -1000.0}))
+    assert found == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("verbalizer", "problem"),
+    [
+        ("good,b=bad", "'good' is not LABEL=WORD"),
+        ("a=good,a=bad", "'a' has two words; one is enough"),
+        ("a=good", "needs a verbalizer with a word for each of two labels or more"),
+        ("a=good,b=good", "two labels share a word"),
+    ],
+)
+def test_what_is_wrong_with_a_verbalizer_is_said(verbalizer, problem):
+    with pytest.raises(UsageError, match=problem):
+        task_of(verbalizer)
