@@ -140,10 +140,18 @@ def released_section(place: Path, special: Layout | None = None) -> TokenizerCon
         kind = kind_of_file(file)
         layout = special or layout_of(file, kind, settings)
         if layout is not None:
-            number = settings.get("num_image_tokens", NUM_IMAGE_TOKENS)
-            images = {"num_image_tokens": number} if layout == "chatglm" else {}
-            return TokenizerConfig(kind=kind, path=str(file), special=layout, **images)
+            number = image_tokens(folder, settings) if layout == "chatglm" else 0
+            return TokenizerConfig(
+                kind=kind, path=str(file), special=layout, num_image_tokens=number
+            )
     return None
+
+
+def image_tokens(folder: Path, settings: Mapping[str, Any]) -> int:
+    number = settings.get("num_image_tokens", NUM_IMAGE_TOKENS)
+    if not isinstance(number, int) or number < 0:
+        raise InputError(str(folder), f"num_image_tokens is {number!r}; expected a whole number")
+    return number
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(file.read_bytes())
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(str(file), f"is not JSON ({problem})") from problem
     return values if isinstance(values, dict) else {}
 
@@ -207,7 +215,7 @@ def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder:
     for key, ids in expected.items():
         stated = config.get(key)
         given = stated if isinstance(stated, list) else [stated]
-        if stated is not None and not {*given} & {*ids}:
+        if stated is not None and not any(token in ids for token in given):
             known = " or ".join(f"{token} ({tokenizer.token_text(token)})" for token in ids)
             problems.append(f"{key} is {stated}, and in {name} it is {known}")
     if problems:

@@ -56,7 +56,8 @@ class JsonVocabulary(ByteVocabulary):
             content = json.loads(file.read_bytes())
             model, splits = content["model"], content["pre_tokenizer"]
             ids = model["vocab"]
-            self.added = {token["content"]: token["id"] for token in content["added_tokens"]}
+            normalizer = content["normalizer"]
+            self.added = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
             plain = dict.fromkeys(("post_processor", "truncation", "padding"))
             library = Library.from_str(json.dumps(content | plain | {"added_tokens": []}))
         except Exception as problem:  # the library raises the bare class
@@ -66,7 +67,7 @@ class JsonVocabulary(ByteVocabulary):
         if sorted(ids.values()) != [*range(len(ids))]:
             raise InputError(str(file), "does not map its tokens to the ids 0, 1, ...")
         super().__init__((file,), sorted(ids, key=ids.__getitem__), library)
-        self.is_lossless = content["normalizer"] is None
+        self.is_lossless = normalizer is None
 
 
 def is_rank_file(file: Path) -> bool:
@@ -81,14 +82,17 @@ def read_ranks(file: Path) -> list[bytes]:
     Raises:
         InputError: a line is damaged, a rank is missing, or a byte has no token.
     """
+    lines = file.read_bytes().splitlines()
     ranks: dict[int, bytes] = {}
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        if RANK_LINE.fullmatch(line) is None:
-            raise InputError(f"{file}:{number}", f"is {line[:40]!r}; expected base64 and a rank")
-        token, rank = line.split()
-        ranks[int(rank)] = b64decode(token)
-    if sorted(ranks) != [*range(len(ranks))]:
-        raise InputError(str(file), "does not have the ranks 0, 1, ... once each")
+    for number, line in enumerate(lines, 1):
+        try:
+            token, rank = line.split()
+            ranks[int(rank)] = b64decode(token, validate=True)
+        except ValueError as problem:
+            what = f"is {line[:40]!r}; expected base64 and a rank"
+            raise InputError(f"{file}:{number}", what) from problem
+    if sorted(ranks) != [*range(len(lines))] or len({*ranks.values()}) < len(lines):
+        raise InputError(str(file), "does not have the ranks 0, 1, ... once each, each of a token")
     tokens = [ranks[rank] for rank in range(len(ranks))]
     if missing := {bytes([byte]) for byte in range(256)} - {*tokens}:
         raise InputError(str(file), f"has no token for {len(missing)} of the 256 bytes")

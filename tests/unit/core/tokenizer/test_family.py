@@ -268,10 +268,14 @@ def test_keys_that_do_not_go_together_are_refused(section, where, problem):
     ("content", "problem"),
     [
         ("QQ== 0\nQg==\n", r"model:2: is b'Qg=='; expected base64 and a rank"),
+        ("QQ== 0\nQg 1\n", r"model:2: is b'Qg 1'; expected base64 and a rank"),
+        ("QQ== 0\nQg== " + "1" * 9999, r"model:2: is b'Qg== 1*'; expected base64 and a rank"),
         ("QQ== 0\nQg== 2\n", r"does not have the ranks 0, 1, ... once each"),
+        ("QQ== 0\nQg== 1\nQw== 1\n", r"does not have the ranks 0, 1, ... once each"),
+        ("QQ== 0\nQQ== 1\n", r"does not have the ranks 0, 1, ... once each, each of a token"),
         ("QQ== 0\nQg== 1\n", r"has no token for 254 of the 256 bytes"),
     ],
-    ids=["line", "gap", "bytes"],
+    ids=["line", "base64", "digits", "gap", "twice", "same", "bytes"],
 )
 def test_a_damaged_file_of_ranks_is_refused(tmp_path, content, problem):
     (tmp_path / "tokenizer.model").write_text(content)
@@ -285,8 +289,9 @@ def test_a_damaged_file_of_ranks_is_refused(tmp_path, content, problem):
         ({"model": {"type": "Unigram"}}, "is not a tokenizer in JSON"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "is BPE; expected a byte-level BPE, as GLM-4"),
         ({"added_tokens": "<|observation|>"}, "is not a tokenizer in JSON"),
+        ({"added_tokens": [{"content": "x", "id": "<|observation|>"}]}, "is not a tokenizer in J"),
     ],
-    ids=["model", "split", "tokens"],
+    ids=["model", "split", "tokens", "id"],
 )
 def test_a_json_file_of_another_kind_is_refused(copied, change, problem):
     folder = copied("glm-4-hf", model_type="glm")
@@ -305,10 +310,19 @@ def test_a_json_file_without_the_tokens_of_the_family_is_refused(copied):
         find_tokenizer(str(folder))
 
 
-def test_settings_that_are_no_json_are_refused(copied):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "tokenizer_config.json: is not JSON"),
+        ("[" * 100_000, "tokenizer_config.json: is not JSON"),
+        ('{"num_image_tokens": "many"}', "num_image_tokens is 'many'; expected a whole number"),
+    ],
+    ids=["cut", "deep", "word"],
+)
+def test_damaged_settings_are_refused(copied, content, problem):
     folder = copied("chatglm")
-    (folder / "tokenizer_config.json").write_text("{")
-    with pytest.raises(InputError, match=r"tokenizer_config.json: is not JSON"):
+    (folder / "tokenizer_config.json").write_text(content)
+    with pytest.raises(InputError, match=problem):
         find_tokenizer(str(folder))
 
 
