@@ -176,10 +176,11 @@ def replicas_are_whole(topology: TopologyConfig) -> str | None:
 
 def model_divides_over_a_replica(recipe: Recipe) -> str | None:
     model, topology = recipe.model, recipe.topology
+    stages = 1 if topology.stage_layers is not None else topology.pipeline_parallel_size
     for part, count, key, degree in (
         ("num_attention_heads", model.num_attention_heads, "tensor", topology.tensor_parallel_size),
         ("num_kv_heads", model.kv_heads, "tensor", topology.tensor_parallel_size),
-        ("num_layers", model.num_layers, "pipeline", topology.pipeline_parallel_size),
+        ("num_layers", model.num_layers, "pipeline", stages),
     ):
         if count % degree:
             return (
@@ -187,6 +188,17 @@ def model_divides_over_a_replica(recipe: Recipe) -> str | None:
                 f"try {one_of(near_divisors(count, degree))}"
             )
     return None
+
+
+def stages_hold_the_layers(recipe: Recipe) -> str | None:
+    stages, size = recipe.topology.stage_layers, recipe.topology.pipeline_parallel_size
+    layers = recipe.model.num_layers
+    if stages is None or (len(stages), sum(stages)) == (size, layers):
+        return None
+    return (
+        f"topology.stage_layers: {len(stages)} stages of {sum(stages)} layers in all, but "
+        f"pipeline_parallel_size is {size} and model.num_layers {layers}; make them agree"
+    )
 
 
 def batch_divides(recipe: Recipe) -> str | None:
@@ -285,6 +297,15 @@ def stage_has_its_section(recipe: Recipe) -> str | None:
                 f"recipe.stage: {stage!r} does not read the section [{name}]; set it to "
                 f"{owner!r}, or leave the section out"
             )
+    return None
+
+
+def record_says_what_it_needs(recipe: Recipe) -> str | None:
+    stage, needs = recipe.recipe.stage, recipe.recipe.needs
+    if stage == "record" and needs is None:
+        return "recipe.needs: missing; a record says what a run would need, or state another stage"
+    if stage != "record" and needs is not None:
+        return f"recipe.needs: is not read with stage {stage!r}; leave it out"
     return None
 
 

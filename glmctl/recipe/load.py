@@ -21,7 +21,7 @@ from glmctl.recipe.keys import flatten, section_of, values_of
 from glmctl.recipe.schema import Recipe, Section
 
 MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the user over them
-OWN_CLAIMS = ("experiments", "certainty")  # true of the file that makes them alone
+OWN_CLAIMS = ("experiments", "certainty", "needs")  # true of the file that makes them alone
 VARIABLE = r"\$\{(\w+)\}"
 Tables = dict[str, Any]
 

@@ -85,7 +85,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the GPU that holds most, one at an end of the pipeline."""
+    """Bytes on the GPU that holds most; the ends of a pipeline hold the embeddings too."""
 
     weights_bytes: int
     gradients_bytes: int
@@ -277,7 +277,7 @@ def estimate_memory(recipe: Recipe, samples: Sequence[Sample]) -> Memory:
     per_token = activation_bytes(recipe)
     # A stage at the front starts as many micro batches as there are stages before one comes back.
     in_flight = min(topology.pipeline_parallel_size, recipe.micro_steps)
-    layers = model.num_layers // topology.pipeline_parallel_size * in_flight
+    layers = fullest_stage(recipe)[0] * in_flight
     kept, remark = layers * per_token, ""
     if train.activation_checkpointing:
         kept = layers * word * model.hidden_size + per_token
@@ -306,8 +306,10 @@ def state_bytes(recipe: Recipe) -> tuple[int, int, int]:
     """
     topology, precision = recipe.topology, recipe.train.precision
     count, word, product = count_parameters(recipe.model), WORD_BYTES[precision], PRODUCT_BYTES
-    layers = count.layers // topology.replica_size
-    held = layers + (count.total - count.layers) // topology.tensor_parallel_size
+    number, outside = fullest_stage(recipe)
+    degree = topology.tensor_parallel_size
+    layers = number * count.layers // (recipe.model.num_layers * degree)
+    held = layers + outside // degree
     is_mixed = product[precision] < word
     copied = layers if topology.sharding == "none" else held  # sharded, the copy is what all read
     copy = copied * product[precision] if is_mixed else 0
@@ -318,6 +320,19 @@ def state_bytes(recipe: Recipe) -> tuple[int, int, int]:
     copy //= replicas if level == 3 else 1
     gradients = held * word // (replicas if level >= 2 else 1)
     return weights + copy, gradients, moments * held * word // (replicas if level else 1)
+
+
+def fullest_stage(recipe: Recipe) -> tuple[int, int]:
+    """The stage of a pipeline with most parameters: its layers, and those parameters of no layer.
+
+    Word embedding and output layer are at the two ends.
+    """
+    count, topology = count_parameters(recipe.model), recipe.topology
+    size, layers = topology.pipeline_parallel_size, recipe.model.num_layers
+    outside, ends = count.total - count.layers, (0, size - 1)
+    stages = topology.stage_layers or (layers // size,) * size
+    held = [(number, outside if at in ends else 0) for at, number in enumerate(stages)]
+    return max(held, key=lambda stage: stage[0] * count.layers // layers + stage[1])
 
 
 def activation_bytes(recipe: Recipe) -> float:

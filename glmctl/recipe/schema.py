@@ -57,8 +57,10 @@ class RecipeConfig(Section):
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     """Number of this grammar."""
-    stage: Literal["pretrain", "finetune", "quantize"] = "pretrain"
-    """What the recipe is for."""
+    stage: Literal["pretrain", "finetune", "quantize", "record"] = "pretrain"
+    """What the recipe is for; a record is listed and planned, and nothing runs it."""
+    needs: str | None = None
+    """record: what a run would need and does not have, as "its corpus, which is not published"."""
     experiments: tuple[str, ...] = ()
     """Identifiers of the experiments of the literature that this recipe reproduces."""
     source: str
@@ -404,6 +406,8 @@ class TopologyProfile(Section):
     """GPUs over which each layer is split."""
     pipeline_parallel_size: PositiveInt | None = None
     """GPUs over which the layers are dealt out."""
+    stage_layers: tuple[PositiveInt, ...] | None = None
+    """Layers of each of those GPUs."""
     micro_batch_size: PositiveInt | None = None
     """Rows one replica holds in this layout; the global batch stays."""
     note: str | None = None
@@ -427,6 +431,8 @@ class TopologyConfig(Section):
     """GPUs over which each layer is split."""
     pipeline_parallel_size: PositiveInt = 1
     """GPUs over which the layers are dealt out."""
+    stage_layers: tuple[PositiveInt, ...] | None = None
+    """Layers of each of those GPUs; left out: as many on each."""
     note: str | None = None
     """What is assumed about the layout."""
     profiles: dict[str, TopologyProfile] = {}
@@ -531,7 +537,9 @@ class Recipe(Section):
         checks.sentinels_have_tokens,
         checks.position_fits_the_objective,
         checks.model_divides_over_a_replica,
+        checks.stages_hold_the_layers,
         checks.stage_has_its_section,
+        checks.record_says_what_it_needs,
     )
 
     recipe: RecipeConfig

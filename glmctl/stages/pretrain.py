@@ -78,6 +78,13 @@ def run(
         progress: told after every step.
         note: takes the lines that a reader may want to see.
     """
+    if recipe.recipe.stage == "record":
+        raise UsageError(
+            "recipe.stage",
+            f"is 'record': nothing runs it, a run would need {recipe.recipe.needs}; --dry-run "
+            "prints the plan, and a recipe that extends it runs with its own and stage = "
+            '"pretrain"',
+        )
     if recipe.recipe.stage != "pretrain":
         raise UsageError(
             "recipe.stage", f"is {recipe.recipe.stage!r}, which glmctl {recipe.recipe.stage} runs"

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from glmctl.errors import UsageError
 from glmctl.recipe.find import builtin_folder, builtin_recipes, recipe_name
 from glmctl.recipe.load import load_recipe, to_toml
-from glmctl.recipe.plan import count_parameters, make_plan
+from glmctl.recipe.plan import GIB, count_parameters, make_plan
+from glmctl.stages import pretrain
 
 NAMES = [recipe_name(file) for file in builtin_recipes()]
 
@@ -64,9 +66,77 @@ def test_the_models_have_the_sizes_of_the_paper(name):
     ) == SIZES[name]
 
 
+# Layers, width, heads and groups, feed-forward part, rows; parameters of the released models.
+FAMILY = {
+    "chatglm-6b": (28, 4096, 32, 32, 16384, 130528, 6_173_286_400),
+    "chatglm2-6b": (28, 4096, 32, 2, 13696, 65024, 6_243_584_000),
+    "chatglm3-6b": (28, 4096, 32, 2, 13696, 65024, 6_243_584_000),
+    "glm-4-9b": (40, 4096, 32, 2, 13696, 151552, 9_399_951_360),
+    "glm-4-9b-0414": (40, 4096, 32, 2, 13696, 151552, 9_400_279_040),
+    "glm-4-32b-0414": (61, 6144, 48, 2, 23040, 151552, 32_566_081_536),
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_models_of_the_family_have_the_sizes_of_the_released_ones(name):
+    model = load_recipe(name).model
+    assert (
+        *(model.num_layers, model.hidden_size, model.num_attention_heads, model.kv_heads),
+        *(model.ffn_width, model.vocab_rows, count_parameters(model).total),
+    ) == FAMILY[name]
+    assert model.head_width == 128
+
+
+def test_the_model_for_a_million_tokens_has_four_groups_of_keys():
+    model = load_recipe("glm-4-9b", ["model.num_kv_heads=4"]).model
+    assert count_parameters(model).total == 9_483_857_920
+
+
+@pytest.mark.parametrize(("ties", "billions"), [("true", 128.70), ("false", 130.55)])
+def test_both_readings_of_glm_130b_are_counted_and_stated(ties, billions):
+    model = load_recipe("glm-130b", [f"model.tie_embeddings={ties}"]).model
+    total = count_parameters(model).total
+    assert total / 1e9 == pytest.approx(billions, abs=0.005)
+    assert f"{total:,}" in (builtin_folder() / "glm-130b.toml").read_text()
+
+
+def test_glm_130b_computes_as_fast_as_its_log_says():
+    """88.5 s a step are 134 TFLOP/s on each of 768 GPUs, with the second forward pass."""
+    work = make_plan(load_recipe("glm-130b")).work
+    assert work.step_flops * 4 / 3 / 88.5 / 768 == pytest.approx(134e12, rel=0.02)
+
+
+@pytest.mark.parametrize("profile", [None, "a100-768"])
+def test_glm_130b_fits_its_gpus_with_24_replicas_over_uneven_stages(profile):
+    recipe = load_recipe("glm-130b", topology=profile)
+    plan = make_plan(recipe)
+    assert (plan.layout.gpus, plan.layout.replicas, plan.layout.micro_steps) == (768, 24, 176)
+    assert recipe.topology.stage_layers == (8, *[9] * 6, 8)
+    held = 8 * 1_812_115_456 // 4 + 1_849_712_640 // 4  # an end: 8 layers, the embedding, a norm
+    assert plan.memory_per_gpu.gradients_bytes == 4 * held
+    assert 20 * GIB < plan.memory_per_gpu.total_bytes < 40 * GIB
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_record_is_planned_and_not_run(name, tmp_path):
+    recipe = load_recipe(name)
+    assert make_plan(recipe).layout.gpu == "unpublished"
+    with pytest.raises(UsageError, match=r"recipe\.stage: is 'record'") as caught:
+        pretrain.run(recipe, run_dir=tmp_path / "run", progress=print, note=print)
+    assert "its corpus, " in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_brings_what_a_record_lacks_can_be_run(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[recipe]\nextends = "chatglm2-6b"\nsource = "mine"\nstage = "pretrain"\n')
+    assert load_recipe(str(file)).recipe.needs is None
+
+
 def test_every_pretraining_run_of_the_paper_stands_in_exactly_one_recipe():
     stated = [run for name in NAMES for run in load_recipe(name).recipe.experiments]
     assert sorted(stated) == [
+        *("130B-PT", "CG-6B-PT", "CG2-6B-PT", "CG3-6B-PT", "G4-0414-PT", "G4-9B-PT"),
         *("GLM-PT-10B-S1", "GLM-PT-10B-S2", "GLM-PT-10B-ZH-S1", "GLM-PT-10B-ZH-S2"),
         *("GLM-PT-2B", "GLM-PT-410M", "GLM-PT-515M", "GLM-PT-BASE", "GLM-PT-DOC"),
         *("GLM-PT-LARGE", "GLM-PT-LARGE-ZH", "GLM-PT-ROBERTA", "GLM-PT-ROBERTA-1.25"),
@@ -74,7 +144,7 @@ def test_every_pretraining_run_of_the_paper_stands_in_exactly_one_recipe():
     ]
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", [*SIZES, *FAMILY, "glm-130b"])
 def test_a_recipe_of_the_paper_names_its_own_source(name):
     head = tomllib.loads((builtin_folder() / f"{name}.toml").read_text())["recipe"]
     assert head["source"]
@@ -132,6 +202,10 @@ ADAM_10B = ((0.9, 0.95), 1e-8, 0.1)
             (8_000, 2048, 8, 1, 3e-5, *ADAM_10B, "cosine", 500, 20_000, 0.1),
         ),
         (
+            "glm-130b",
+            (None, 4224, 1, 176, 8e-5, (0.9, 0.95), 1e-8, 0.1, "cosine", 260, 46_817, 0.1),
+        ),
+        (
             "glm-large-chinese",
             (250_000, 8192, 32, 1, 4e-4, *ADAM, 0.01, "cosine", 8_000, 200_000, 0.1),
         ),
@@ -155,6 +229,7 @@ def test_the_numbers_are_those_of_the_paper_and_the_released_scripts(name, numbe
         ("glm-10b-longer", (0.95 * 0.4, 0.95 * 0.3, 0.95 * 0.3, 0.05, 0.25, 0.1, 0.5)),
         ("glm-10b-chinese", (0.5, 0.3, 0.2, 0, 0.25, 0.1, 0.02)),
         ("glm-10b-chinese-longer", (0.5, 0.3, 0.2, 0, 0.25, 0.1, 0.5)),
+        ("glm-130b", (0.98 * 0.3, 0, 0.98 * 0.7, 0.02, 0.2, 0, 0.02)),
         ("glm-large-chinese", (0.4, 0.3, 0.3, 0, 0.25, 0.1, 0.02)),
     ],
 )

@@ -79,7 +79,8 @@ def test_ten_mistakes_are_reported_at_once(tmp_path):
         "modle: unknown key; did you mean 'model'?",
         "objective.mask_ration: unknown key; did you mean 'mask_ratio'?",
         "objective.token_weight: all four weights are 0; give one of them a positive value",
-        "recipe.stage: should be 'pretrain', 'finetune' or 'quantize'; found \"pretrian\"",
+        "recipe.stage: should be 'pretrain', 'finetune', 'quantize' or 'record'; "
+        'found "pretrian"',
         "train.global_batch_size: 9 is not a multiple of micro_batch_size 2 x 1 GPUs = 2; "
         "try micro_batch_size 1 or 3",
         "train.probe_every: 5 needs data.probe, the text to probe on; "
@@ -91,7 +92,8 @@ def test_ten_mistakes_are_reported_at_once(tmp_path):
 def test_a_key_that_resembles_nothing_lists_the_known_ones(small):
     (problem,) = problems_of(small, "schedule.zzz=1")
     assert problem == (
-        "schedule.zzz: unknown key; known keys: kind, warmup_steps, warmup_ratio, decay_steps, min_ratio"
+        "schedule.zzz: unknown key; known keys: kind, warmup_steps, warmup_ratio, decay_steps, "
+        "min_ratio"
     )
 
 
@@ -173,7 +175,7 @@ def test_an_unknown_name_lists_the_names_spelt_alike():
 
 def test_a_name_like_no_other_lists_all_names():
     (problem,) = problems_of("xyz")
-    assert "; built-in: glm-10b, glm-10b-chinese, glm-10b-chinese-longer, " in problem
+    assert "; built-in: chatglm-6b, chatglm2-6b, chatglm3-6b, glm-10b, glm-10b-chinese, " in problem
     assert problem.endswith(", glm-sent, mini/glmctl-default, mini/glmctl-default-demo, smoke/tiny")
 
 

@@ -249,6 +249,19 @@ def test_an_end_of_the_pipeline_holds_its_layers_and_the_embeddings():
     assert part.weights_bytes == 4 * (302_309_376 // 8 + 32_378_880)
 
 
+@pytest.mark.parametrize(
+    ("stages", "held"),
+    [
+        ("[2, 4, 4, 3, 3, 3, 3, 2]", 2 * 12_596_224 + 32_378_880),
+        ("[1, 6, 3, 3, 4, 3, 3, 1]", 6 * 12_596_224),
+    ],
+    ids=["an-end", "the-middle"],
+)
+def test_the_fullest_of_uneven_stages_is_the_one_that_counts(stages, held):
+    layout = ["topology.pipeline_parallel_size=8", f"topology.stage_layers={stages}"]
+    assert memory(*layout, "train.precision=fp32").weights_bytes == 4 * held
+
+
 def test_the_first_stage_of_a_pipeline_keeps_as_many_micro_batches_as_there_are_stages():
     free = "train.activation_checkpointing=false"
     whole = memory(free).activations_bytes

@@ -137,6 +137,26 @@ def test_a_layout_that_does_not_divide_is_refused(overrides, problem):
     assert caught.value.problems == (problem,)
 
 
+@pytest.mark.parametrize(
+    ("stages", "found"), [("[5, 7]", "2 stages of 12"), ("[3, 3, 3, 4]", "4 stages of 13")]
+)
+def test_stages_that_do_not_hold_the_layers_are_refused(stages, found):
+    layout = ["topology.pipeline_parallel_size=4", f"topology.stage_layers={stages}"]
+    with pytest.raises(UsageError) as caught:
+        load_recipe("glm-base", layout)
+    assert caught.value.problems == (
+        f"topology.stage_layers: {found} layers in all, but pipeline_parallel_size is 4 and "
+        "model.num_layers 12; make them agree",
+    )
+
+
+def test_a_record_and_no_other_recipe_says_what_it_needs():
+    with pytest.raises(UsageError, match=r"recipe\.needs: missing; a record says"):
+        tiny("recipe.stage=record")
+    with pytest.raises(UsageError, match=r"recipe\.needs: is not read with stage 'pretrain'"):
+        tiny("recipe.needs=a GPU")
+
+
 def test_fewer_gpus_than_one_replica_are_one_mistake():
     with pytest.raises(UsageError) as caught:
         load_recipe("glm-base", ["topology.tensor_parallel_size=4"], gpus=2)
