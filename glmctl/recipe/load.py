@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -309,9 +310,5 @@ def partial(kind: Any, values: Mapping[str, Any]) -> Section:
 
 def findings(section: Section) -> Iterator[str]:
     for check in section.checks:
-        try:
-            problem = check(section)
-        except AttributeError:  # needs a value that is wrong or missing, reported on its own
-            continue
-        if problem:
-            yield problem
+        with suppress(AttributeError):  # needs a value that is wrong or missing, reported already
+            yield from [*check(section)]

@@ -6,7 +6,7 @@ stands here only when some code reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import log
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -41,12 +41,12 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
-    checks: ClassVar[tuple[Callable[[Any], str | None], ...]] = ()
+    checks: ClassVar[tuple[Callable[[Any], Iterator[str]], ...]] = ()
     """What must agree once every value has the right type."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        problems = [problem for check in self.checks if (problem := check(self))]
+        problems = [problem for check in self.checks for problem in check(self)]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -276,7 +276,7 @@ class ObjectiveConfig(Section):
 class CorpusConfig(Section):
     """One source of documents."""
 
-    checks = (checks.one_source, checks.corpus_has_weight)
+    checks = (checks.corpus_is_read,)
 
     name: str
     """Name in logs and metrics."""
@@ -476,12 +476,7 @@ class TrackConfig(Section):
 class DecodeConfig(Section):
     """How blanks are filled."""
 
-    checks = (
-        checks.narrowing_needs_a_draw,
-        checks.beams_draw_nothing,
-        checks.ranking_needs_beams,
-        checks.length_has_room,
-    )
+    checks = (checks.fills_can_be_chosen,)
 
     num_beams: PositiveInt = 1
     """Ways to fill a blank that are followed at once; the best fill goes on to the next blank."""

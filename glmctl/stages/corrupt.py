@@ -101,7 +101,7 @@ def make_setting(
         config = config.model_copy(update={"kind": kind, **weights})
     if whole_words:
         config = config.model_copy(update={"whole_words": True})
-        if problem := words_are_drawn_by_sample(config):
+        for problem in words_are_drawn_by_sample(config):
             raise UsageError("[objective]", problem)
     if config.short_sequence_probability > 0:
         raise UsageError(
