@@ -155,7 +155,7 @@ def model_divides_over_a_replica(recipe: Recipe) -> Lines:
     stages = 1 if topology.stage_layers is not None else topology.pipeline_parallel_size
     for part, count, key, degree in (
         ("num_attention_heads", model.num_attention_heads, "tensor", topology.tensor_parallel_size),
-        ("num_kv_heads", model.kv_heads, "tensor", topology.tensor_parallel_size),
+        ("num_kv_heads", model.num_kv_heads or 0, "tensor", topology.tensor_parallel_size),
         ("num_layers", model.num_layers, "pipeline", stages),
     ):
         if count % degree:
