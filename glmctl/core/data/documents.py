@@ -1,21 +1,43 @@
-"""The sources of a corpus, cut into parts that several processes can read."""
+"""The sources of a corpus, cut into parts that several processes can read.
+
+Text and JSON Lines are read by `text`; here are the tables, Parquet files and data sets of the
+library `datasets`, of which one column holds the text. pyarrow and `datasets` take a second to
+load, so they load when a table is opened; rows stay on the disk until they are read.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
 from glmctl.core.data.shards import digest_of
-from glmctl.core.data.tables import open_dataset, read_dataset, read_parquet
-from glmctl.core.data.text import COMPRESSED, PARQUET, BrokenRows, find_files, read_lines
+from glmctl.core.data.text import (
+    COMPRESSED,
+    PARQUET,
+    BrokenRow,
+    BrokenRows,
+    find_files,
+    read_lines,
+)
+from glmctl.core.tokenizer.load import is_offline
+from glmctl.errors import InputError, MachineError
 from glmctl.recipe.schema import CorpusConfig
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 COMPRESSION = 4
 """What a byte of a compressed file or of Parquet counts."""
+BATCH_ROWS = 256
+"""Rows read at once."""
+SAVED = ("state.json", "dataset_dict.json")
+"""Either stands in a folder that `save_to_disk` made."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +121,137 @@ def read_documents(source: Part, broken: BrokenRows) -> Iterator[str]:
     """The documents of a source, one by one."""
     for texts in source.read(broken):
         yield from filter(None, texts)
+
+
+def read_parquet(
+    file: Path, column: str, start: int, stop: int, broken: BrokenRows
+) -> Iterator[list[str]]:
+    """The documents of the row groups that start in a range of bytes, some at a time.
+
+    Raises:
+        InputError: the file is damaged or has no such column of strings.
+    """
+    with opened(file, column) as parquet:
+        first = 0
+        for group in range(parquet.num_row_groups):
+            about = parquet.metadata.row_group(group)
+            place = about.column(0).dictionary_page_offset or about.column(0).data_page_offset
+            if start <= place < stop:
+                row = first
+                for batch in parquet.iter_batches(BATCH_ROWS, [group], [column]):
+                    yield texts_of(batch.column(0), str(file), row, broken)
+                    row += batch.num_rows
+            first += about.num_rows
+
+
+@contextmanager
+def opened(file: Path, column: str) -> Iterator[ParquetFile]:
+    """A Parquet file, and one message for all that can be wrong inside."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(file, memory_map=True) as parquet:
+            check_column(parquet.schema_arrow, column, str(file))
+            yield parquet
+    except (ArrowException, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise
+        reason = str(problem).partition("\n")[0]
+        raise InputError(
+            str(file), f"damaged Parquet file ({reason}); copy or make it again"
+        ) from problem
+
+
+def check_column(schema: Any, column: str, source: str) -> None:
+    """Refuse a table without a column of strings of this name."""
+    kinds = {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
+    kind = kinds.get(column, "").removeprefix("dictionary<values=")
+    if not kind.startswith(("string", "large_string")):
+        there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise InputError(source, f"has no column {column!r} of strings; name another: {there}")
+
+
+def read_dataset(
+    dataset: Any, source: str, start: int, stop: int, broken: BrokenRows
+) -> Iterator[list[str]]:
+    """The documents of a range of rows, some at a time."""
+    rows = dataset.with_format("arrow")
+    for first in range(start, stop, BATCH_ROWS):
+        batch = rows[first : min(first + BATCH_ROWS, stop)]
+        yield texts_of(batch.column(0), source, first, broken)
+
+
+def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[str]:
+    """The texts of a column of pyarrow, of which the first stands in row `first`."""
+    if not values.null_count:
+        with suppress(UnicodeDecodeError):
+            return list(values.to_pylist())
+    texts = []
+    for row, value in enumerate(values, first):
+        problem = "null, not a string"
+        try:
+            text = value.as_py()
+        except UnicodeDecodeError as error:
+            text, problem = None, f"not UTF-8: byte 0x{error.object[error.start]:02x}"
+        if text is None:
+            broken.add(BrokenRow(source, row, is_line=False, problem=problem))
+        else:
+            texts.append(text)
+    return texts
+
+
+def open_dataset(corpus: CorpusConfig, name: str) -> Any:
+    """The column of a data set, mapped into memory; fetched unless it is on this machine.
+
+    Args:
+        corpus: names the data set.
+        name: what messages call it.
+
+    Raises:
+        InputError: there is no such data set, split, configuration or column, or it is damaged.
+        MachineError: it must be fetched, and the network is forbidden or does not answer.
+    """
+    import datasets
+    import huggingface_hub.constants
+    from datasets.exceptions import DatasetsError
+    from pyarrow import ArrowException
+
+    offline = is_offline()
+    if offline:  # both look at the environment only once, and only at their own variable
+        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    place, config, split = Path(corpus.dataset or ""), corpus.config, corpus.split or "train"
+    try:
+        if not any((place / file).is_file() for file in SAVED):
+            found = datasets.load_dataset(
+                corpus.dataset, config, split=split, revision=corpus.revision, keep_in_memory=False
+            )
+        else:
+            found = datasets.load_from_disk(place)
+            splits = found if isinstance(found, dict) else {str(found.split or "train"): found}
+            if config or corpus.revision or split not in splits:
+                raise ValueError(
+                    "a folder made by save_to_disk has no config and no revision, and this one "
+                    f"has the splits {', '.join(splits)}"
+                )
+            found = splits[split]
+    except ConnectionError as problem:
+        reason = "the network is switched off" if offline else "the hub does not answer"
+        raise MachineError(
+            name,
+            f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "
+            "there is a network, or name files of your own with path",
+        ) from problem
+    except (ArrowException, DatasetsError, OSError, ValueError) as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise
+        reason = str(problem.__cause__ or problem).partition("\n")[0]
+        raise InputError(
+            name,
+            f"cannot be read: {reason}; correct its name, config, split or revision, or name its "
+            "files with path",
+        ) from problem
+    check_column(found.features.arrow_schema, corpus.column, name)
+    return found.select_columns([corpus.column])

@@ -35,7 +35,6 @@ from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.schema import CorpusConfig, OnError
 
 UNFINISHED = "unfinished-"
-"""Begins the name of the folder of the records."""
 UNITS = 64
 """How many units a corpus is cut into, within the two bounds below."""
 MIN_UNIT_BYTES = 4 << 20
@@ -91,10 +90,10 @@ class ShardPlan:
         return {"format": FORMAT, "tokenizer": self.tokenizer.fingerprint, "sources": sources}
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Of all that decides what the shards hold, but for the rows that are left out."""
+    def records(self) -> str:
+        """The folder of the records, named after all that decides what the shards hold."""
         cuts = [[(part.name, part.start, part.stop) for part in unit] for unit in self.units]
-        return xxhash.xxh3_128_hexdigest(json.dumps([self.made_of, cuts]).encode())
+        return UNFINISHED + xxhash.xxh3_128_hexdigest(json.dumps([self.made_of, cuts]).encode())
 
 
 def plan_shards(
@@ -171,10 +170,9 @@ def begin(plan: ShardPlan, out: Path) -> None:
     begun = [*out.glob(f"{UNFINISHED}*")]
     if not begun and out.is_dir() and any(out.iterdir()):
         raise UsageError(str(out), "is not empty; name another folder")
-    records = out / f"{UNFINISHED}{plan.fingerprint}"
-    records.mkdir(parents=True, exist_ok=True)
+    (out / plan.records).mkdir(parents=True, exist_ok=True)
     for folder in begun:
-        if folder != records:
+        if folder.name != plan.records:
             shutil.rmtree(folder)
 
 
@@ -237,7 +235,7 @@ def work(number: int) -> Record:
 
 def write_shard(plan: ShardPlan, out: Path, number: int) -> Record:
     """Encode the documents of a unit into a shard, unless its record is there; give the record."""
-    place = out / f"{UNFINISHED}{plan.fingerprint}" / f"{number:05d}.json"
+    place = out / plan.records / f"{number:05d}.json"
     if place.is_file():
         record: Record = json.loads(place.read_bytes())
         if plan.on_error == "skip" or not record["num_broken"]:
@@ -304,7 +302,7 @@ def finish(plan: ShardPlan, out: Path, manifest: dict[str, Any]) -> None:
     if kept:
         with publish(out / MANIFEST) as stream:
             stream.write(json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-    shutil.rmtree(out / f"{UNFINISHED}{plan.fingerprint}")
+    shutil.rmtree(out / plan.records)
     if not kept:
         names = ", ".join(source.name for source in plan.sources[:3])
         broken = manifest["broken"]
