@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import glmctl
 from glmctl.cli import recipe, render
+from glmctl.cli.convert import convert
 from glmctl.cli.corrupt import corrupt
 from glmctl.cli.doctor import doctor
 from glmctl.cli.eval import eval
@@ -40,7 +41,7 @@ REMEDIES = {
     **dict.fromkeys((errno.ENOENT, errno.EISDIR, errno.ENOTDIR), PATH),
 }
 """Of what the operating system refuses a user; anything else that it says is our bug."""
-HELPERS = ("report", "guide", "pull", "push", "doctor", "recipe")
+HELPERS = ("convert", "report", "guide", "pull", "push", "doctor", "recipe")
 COMPLETION = "_GLMCTL_COMPLETE"
 
 
@@ -124,7 +125,7 @@ def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 # Without rich's panels: they cost as much time as everything else together, and wrap badly.
 app = typer.Typer(cls=Group, callback=top, rich_markup_mode=None)
 add(app, tokenize, corrupt, pretrain, finetune, eval, infill, quantize)
-add(app, report, guide, pull, push, doctor)
+add(app, convert, report, guide, pull, push, doctor)
 recipes = typer.Typer(cls=Group, rich_markup_mode=None, help="Look at recipes, copy, check them.")
 add(recipes, recipe.ls, recipe.show, recipe.diff, recipe.cp)
 add(recipes, recipe.validate, recipe.schema, recipe.migrate)

@@ -66,7 +66,7 @@ PLACES: dict[str, tuple[Any, str, int, bool]] = {
     "inside an accumulation": (GLM, "forward", 8, False),
     "before a record": (MetricsLog, "append", 2, False),
     "after a record": (MetricsLog, "append", 2, True),
-    "while tensors are written": (durable, "save_file", 1, True),
+    "while tensors are written": (durable, "write_tensors", 1, True),
     "before the manifest of a checkpoint": (durable, "write_json", 1, False),
     "while a checkpoint is made durable": (durable, "sync", 3, False),
     "before a checkpoint takes its place": (durable, "set_aside", 1, False),

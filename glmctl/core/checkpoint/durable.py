@@ -13,20 +13,31 @@ from typing import Any
 import torch
 import xxhash
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from glmctl.errors import InputError, MachineError
 
 SCRATCH_SUFFIX = ".partial"
+# As safetensors spells the types; a type that is not here is in no model.
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 def digest(tensor: Tensor) -> str:
     """The xxh3-128 of a tensor's type, shape and bytes; sha256 would slow a save by a quarter."""
     state = xxhash.xxh3_128(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    state.update(raw.numpy().data)
+    state.update(bytes_of(tensor))
     return state.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The elements as they lie in a file; no copy of a tensor that lies so in memory."""
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return raw.numpy().data
 
 
 def digest_all(digests: Mapping[str, str]) -> str:
@@ -39,8 +50,10 @@ def digest_all(digests: Mapping[str, str]) -> str:
 def publish(final: Path) -> Iterator[Path]:
     """Give a folder to write into, which takes the place of `final` once it is durable.
 
+    Whatever goes wrong, `final` is what it was before and nothing is left beside it.
+
     Raises:
-        MachineError: the disk is full or not writable; `final` is what it was before.
+        MachineError: the disk is full or not writable.
     """
     scratch = final.with_name(final.name + SCRATCH_SUFFIX)
     try:
@@ -61,6 +74,9 @@ def publish(final: Path) -> Iterator[Path]:
             f"could not be written: {error}; nothing of it is left and what was there before is "
             "untouched; free space, or make the folder writable, and run the same command again",
         ) from error
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
 
 
 def sync(path: Path) -> None:
@@ -117,11 +133,42 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return values
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Write a safetensors file and return the digest of each tensor."""
-    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(on_cpu, path)
-    return {name: digest(tensor) for name, tensor in on_cpu.items()}
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Write a safetensors file, with one tensor in memory at a time.
+
+    Args:
+        path: the file.
+        tensors: asked for twice, by name; they may be made then.
+        metadata: what the file says of itself.
+
+    Returns:
+        The digest of each tensor.
+    """
+    places: dict[str, Any] = {}
+    offset = 0
+    # The widest elements first, so that each tensor starts at a multiple of its own.
+    for name, size in sorted(sizes_of(tensors).items(), key=lambda item: -item[1].itemsize):
+        place = [offset, offset + size.nbytes]
+        places[name] = {"dtype": DTYPES[size.dtype], "shape": size.shape, "data_offsets": place}
+        offset += size.nbytes
+    header = ({"__metadata__": metadata} if metadata else {}) | places
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    digests = {}
+    with path.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in places:
+            tensor = tensors[name]
+            stream.write(bytes_of(tensor))
+            digests[name] = digest(tensor)
+    return digests
+
+
+def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the same types and shapes without elements, for those that are made when asked."""
+    return {name: torch.empty_like(tensors[name], device="meta") for name in tensors}
 
 
 def read_tensors(path: Path, digests: Mapping[str, str], remedy: str) -> dict[str, Tensor]:

@@ -27,6 +27,8 @@ from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import LayoutConfig, ModelConfig, ObjectiveConfig, QuantizationConfig
 
+PROVENANCE_FILE = "glmctl-provenance.json"
+"""Licence and origin of a converted model, in formats that have no place for them."""
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
 NO_TABLE = 512  # relative positions have no table, so this bounds nothing
@@ -54,30 +56,45 @@ class Found:
     heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
     """Read whatever model there is under a path or name; a name of the hub is fetched."""
+    found = find_lazily(place_of(path_or_name), model)
+    return replace(found, tensors=dict(found.tensors))
+
+
+def place_of(path_or_name: str | Path) -> Path:
+    """Where a model lies on this machine; a name of the hub is fetched."""
     if str(path_or_name).startswith(hub.PREFIX):
-        path_or_name = hub.fetch(str(path_or_name))
-    found = find_here(path_or_name, model)
-    record = hub.read_record(Path(path_or_name))
+        return hub.fetch(str(path_or_name))
+    if Path(path_or_name).exists():
+        return Path(path_or_name)
+    if str(path_or_name) in BUILT_IN:
+        return ASSETS / path_or_name
+    raise InputError(
+        str(path_or_name),
+        f"no such file or folder, and no built-in model; built-in: {', '.join(BUILT_IN)}",
+    )
+
+
+def find_lazily(path: Path, model: str | None) -> Found:
+    """As `find`, but tensors of which a file holds parts are made each time they are asked for."""
+    found = find_here(path, model)
+    if (path / PROVENANCE_FILE).is_file():
+        carried = read_json(path / PROVENANCE_FILE, REMEDY)
+        origin, terms = carried.get("provenance", {}), carried.get("license")
+        found = replace(found, provenance=origin, license=found.license or terms)
+    record = hub.read_record(path)
     if record is None:
         return found
     source = f"{record['source']}@{record['commit']}"
     return replace(found, license=found.license or record["license"], source=source)
 
 
-def find_here(path_or_name: str | Path, model: str | None) -> Found:
-    """Read whatever model there is under a path or built-in name."""
-    path = Path(path_or_name)
-    if not path.exists():
-        if str(path_or_name) not in BUILT_IN:
-            raise InputError(
-                str(path_or_name),
-                f"no such file or folder, and no built-in model; built-in: {', '.join(BUILT_IN)}",
-            )
-        path = ASSETS / path_or_name
+def find_here(path: Path, model: str | None) -> Found:
+    """Read whatever model there is under a path."""
     if original.find_shards(path):
         return read_original(path, model)
     if model is not None:
@@ -124,6 +141,7 @@ def read_folder(folder: Path) -> Found:
         layout=content.layout,
         heads=content.heads,
         abilities=tuple(content.manifest.get("abilities", ())),
+        provenance=content.manifest.get("provenance", {}),
     )
 
 
@@ -137,7 +155,7 @@ def read_released(folder: Path) -> Found:
     release = read_release(folder, dialect, values, stored)
     return Found(
         release.config,
-        dict(release.tensors),
+        release.tensors,
         released_tokenizer(folder, values),
         quantize=release.quantize,
         layout=release.layout,

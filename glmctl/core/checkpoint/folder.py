@@ -8,7 +8,7 @@ number, provenance, licence, abilities and a digest per tensor).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from glmctl import __version__
 from glmctl.core.checkpoint import durable
+from glmctl.core.checkpoint.tensor_files import LazyTensors, picked
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import (
@@ -81,6 +82,7 @@ def write_model_folder(
     license: str | None = None,
     abilities: Sequence[str] = (),
     heads: Mapping[str, Tensor] | None = None,
+    finish: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write a model folder whole or not at all; an older one in its place is replaced.
 
@@ -96,13 +98,15 @@ def write_model_folder(
         license: of the weights and of their data; None when not stated.
         abilities: objectives the model was trained on.
         heads: weights of a task or a prompt that came with it.
+        finish: is given the folder before it takes its place, to add to it or to refuse it.
 
     Raises:
         UsageError: the folder holds something else.
         MachineError: the disk is full or not writable.
     """
     refuse_other_files(folder)
-    named = {HEADS + name: tensor for name, tensor in (heads or {}).items()}
+    makers = picked(heads or {}, {HEADS + name: name for name in heads or {}}).makers
+    stored = LazyTensors({**picked(tensors, {name: name for name in tensors}).makers, **makers})
     with durable.publish(folder) as scratch:
         section = None if tokenizer is None else tokenizer.save(scratch)
         config = FolderConfig(
@@ -117,9 +121,11 @@ def write_model_folder(
             "license": license,
             "abilities": list(abilities),
             "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
-            "digests": durable.write_tensors(scratch / WEIGHTS_FILE, {**tensors, **named}),
+            "digests": durable.write_tensors(scratch / WEIGHTS_FILE, stored),
         }
         durable.write_json(scratch / "manifest.json", manifest)
+        if finish is not None:
+            finish(scratch)
     return folder
 
 

@@ -7,7 +7,7 @@ are put together when they are asked for, from files that stay on the disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
-from glmctl.core.checkpoint.tensor_files import Stored
+from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
 from glmctl.core.checkpoint.translate import CONFIG_FILE, prefix_shape, translate
 from glmctl.errors import InputError
 from glmctl.recipe.schema import LayoutConfig, ModelConfig, QuantizationConfig
@@ -25,22 +25,6 @@ from glmctl.recipe.shapes import Shape, parameter_shapes
 
 SCALE = "_scale"
 """Ends the name of the scales of a weight that holds integers."""
-
-
-class LazyTensors(Mapping[str, Tensor]):
-    """Tensors that are put together each time they are asked for."""
-
-    def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
-        self.makers = makers
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.makers[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.makers)
-
-    def __len__(self) -> int:
-        return len(self.makers)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ Tensors stay on the disk until they are used, so opening many gigabytes takes no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from glmctl.core.checkpoint.durable import read_json
+from glmctl.core.checkpoint.durable import read_json, sizes_of, write_json, write_tensors
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.errors import InputError
 
@@ -24,6 +25,8 @@ LAYOUTS = (
     ("pytorch_model.bin", "pytorch_model-*-of-*.bin"),
 )
 REMEDY = "fetch the folder again"
+SHARD_BYTES = 5 * 10**9
+"""Of a file that is written; a larger tensor has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,27 @@ class Stored:
 
     tensor: Tensor
     file: Path
+
+
+class LazyTensors(Mapping[str, Tensor]):
+    """Tensors that are put together each time they are asked for."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
+        self.makers = makers
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
+
+
+def picked(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> LazyTensors:
+    """Some tensors, under the first name of each pair, without asking for them yet."""
+    return LazyTensors({new: partial(tensors.__getitem__, name) for new, name in names.items()})
 
 
 def has_tensor_files(folder: Path) -> bool:
@@ -76,6 +100,30 @@ def open_file(file: Path) -> Mapping[str, Tensor]:
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
     return tensors_in(file, read_pickle(file))
+
+
+def write_tensor_files(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write safetensors files as `transformers` does: one, or shards with an index."""
+    sizes = sizes_of(tensors)
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if shards[-1] and filled + size.nbytes > SHARD_BYTES:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size.nbytes
+    single, pattern = LAYOUTS[0]
+    head, _, tail = pattern.split("*")
+    files = [single]
+    if len(shards) > 1:
+        files = [f"{head}{i:05d}-of-{len(shards):05d}{tail}" for i in range(1, len(shards) + 1)]
+        index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        total = {"total_size": sum(size.nbytes for size in sizes.values())}
+        write_json(folder / f"{single}.index.json", {"metadata": total, "weight_map": index})
+    for file, names in zip(files, shards, strict=True):
+        part = picked(tensors, {name: name for name in names})
+        write_tensors(folder / file, part, {"format": "pt"})
 
 
 def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[str, Any]]:

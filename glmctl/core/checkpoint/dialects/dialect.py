@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from glmctl.recipe.schema import ModelConfig
+
 Values = Mapping[str, Any]
 
 
@@ -29,6 +31,8 @@ class Dialect:
     """Our keys of `[model]` -> theirs."""
     components: Callable[[Values], dict[str, Any]]
     """The other keys of `[model]`, from their config.json."""
+    values: Callable[[ModelConfig], dict[str, Any]] | None = None
+    """Their config.json of a model of ours, but for the sizes; None: never written."""
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Their keys of which we read these values only; absent is fine."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

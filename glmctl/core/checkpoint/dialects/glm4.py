@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.recipe.schema import ModelConfig, RotaryConfig
 
 ROTARY = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 YARN = {
@@ -52,6 +53,26 @@ def sandwich(values: Values) -> dict[str, Any]:
     return {**components(values), "norm_placement": "sandwich"}
 
 
+def values(config: ModelConfig) -> dict[str, Any]:
+    """In the form of version 4, which version 5 reads too."""
+    rotary = config.rotary or RotaryConfig()
+    has_four_norms = config.norm_placement == "sandwich"
+    known = {
+        "architectures": ["Glm4ForCausalLM" if has_four_norms else "GlmForCausalLM"],
+        "attention_bias": config.qkv_bias,
+        "hidden_act": "silu",
+        "initializer_range": config.init_std,
+        "partial_rotary_factor": rotary.fraction,
+        "rope_theta": rotary.base * rotary.ratio,
+        "tie_word_embeddings": config.tie_embeddings,
+    }
+    if rotary.yarn is not None:
+        given = rotary.yarn.model_dump(exclude_none=True)
+        yarn = {theirs: given[ours] for theirs, ours in YARN.items() if ours in given}
+        known["rope_scaling"] = {"rope_type": "yarn", **yarn}
+    return known
+
+
 GLM = Dialect(
     name="transformers' glm",
     model_type="glm",
@@ -83,6 +104,7 @@ GLM = Dialect(
     },
     defaults={"num_kv_heads": 2, "head_size": 128, "norm_eps": 1.5625e-07},
     components=components,
+    values=values,
     fixed={"hidden_act": ("silu",)},
     splits_at_jumps=True,
     ignored=r"rotary_emb\.inv_freq$",

@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.recipe.schema import ModelConfig
 
 
 def components(values: Values) -> dict[str, Any]:
     return {"ffn": "gelu_erf", "position": "learned_2d", "attention": "prefix"}
+
+
+def values(config: ModelConfig) -> dict[str, Any]:
+    """Names code that the reader puts beside: without it, `transformers` takes this for GLM-4."""
+    return {
+        "architectures": ["GLMModel"],
+        "auto_map": {
+            "AutoConfig": "configuration_glm.GLMConfig",
+            "AutoModel": "modeling_glm.GLMModel",
+            "AutoModelForSeq2SeqLM": "modeling_glm.GLMForConditionalGeneration",
+        },
+        "relative_encoding": False,
+        "block_position_encoding": True,
+        "embedding_dropout_prob": config.dropout,
+        "initializer_range": config.init_std,
+    }
 
 
 HUB_GLM = Dialect(
@@ -39,6 +56,7 @@ HUB_GLM = Dialect(
         "attention_dropout": "attention_dropout_prob",
     },
     components=components,
+    values=values,
     fixed={"relative_encoding": (False,), "block_position_encoding": (True,)},
     lead="glm.",
     heads={"dense": "pool", "out_proj": "classes"},

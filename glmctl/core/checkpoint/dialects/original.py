@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ import torch
 from torch import Tensor
 
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
-from glmctl.errors import InputError
+from glmctl.core.checkpoint.tensor_files import LazyTensors
+from glmctl.errors import InputError, UsageError
+from glmctl.recipe.schema import ModelConfig
 
 TRACKERS = ("latest_checkpointed_iteration.txt", "latest")
 SHARD = "mp_rank_*_model_states.pt"
+TAG = "release"
+"""Names the folder that is written; their code takes such weights for those of a new run."""
 
 # Their name -> ours. Query, key and value stand one after another in both.
 NAMES = {
@@ -71,7 +77,7 @@ def find_shards(path: Path) -> list[Path]:
     return sorted(path.glob(SHARD))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
     """The weights of a checkpoint under our names, model-parallel shards merged.
 
     Raises:
@@ -81,13 +87,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return read_with_heads(path)[0]
 
 
-def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights, and those of a task head or prompt encoder, under our names."""
+def read_with_heads(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
+    """The weights, and those of a task head or prompt encoder, under our names.
+
+    Shards are merged tensor by tensor, each time one is asked for.
+    """
     files = find_shards(path)
     contents = [_read_content(file) for file in files]
     shards = [content["module"] for content in contents]
     problems = [*_missing_ranks(files, contents), *_differences(files, shards)]
-    tensors: dict[str, Tensor] = {}
+    makers = {}
     heads: dict[str, Tensor] = {}
     unknown = []
     for name, tensor in shards[0].items():
@@ -97,7 +106,7 @@ def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         elif ours is None:
             unknown += [] if name == DERIVED else [name]
         elif not problems:
-            tensors[ours] = _merge(ours, [shard[name] for shard in shards])
+            makers[ours] = partial(_merge, ours, [shard[name] for shard in shards])
     if unknown:
         problems.append(
             f"{len(unknown)} tensors that a GLM does not have, first {unknown[0]!r}; "
@@ -105,7 +114,7 @@ def read_with_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         )
     if problems:
         raise InputError(str(path), *problems)
-    return tensors, heads
+    return LazyTensors(makers), heads
 
 
 def _missing_ranks(files: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -169,10 +178,86 @@ def _merge(name: str, parts: list[Tensor]) -> Tensor:
     if ".query_key_value." in name:
         thirds = zip(*(part.chunk(3) for part in parts), strict=True)
         return torch.cat([torch.cat(third) for third in thirds])
-    if name.startswith(("word_embedding", "relative.")) or ".ffn.up." in name:
-        return torch.cat(parts)
-    if ".attention.relative." in name:
-        return torch.cat(parts)
+    dim = _split_dim(name)
+    return parts[0] if dim is None else torch.cat(parts, dim)
+
+
+def _split_dim(name: str) -> int | None:
+    """The side along which shards divide one of our tensors; None: each has the whole."""
     if name.endswith((".attention.output.weight", ".ffn.down.weight")):
-        return torch.cat(parts, 1)
-    return parts[0]
+        return 1
+    parts = (".query_key_value.", ".attention.relative.", ".ffn.up.")
+    is_split = name.startswith(("word_embedding", "relative.")) or any(p in name for p in parts)
+    return 0 if is_split else None
+
+
+def computed_by(config: ModelConfig) -> ModelConfig:
+    """The model that their code computes with the sizes of ours."""
+    kinds = {"learned_2d", "learned_1d", "relative_xl"}
+    kept = {"num_layers", "hidden_size", "num_attention_heads", "max_positions", "vocab_rows"}
+    sizes = config.model_dump(include=kept | ({"position"} if config.position in kinds else set()))
+    return ModelConfig(**sizes)
+
+
+def write_shards(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    heads: Mapping[str, Tensor],
+    config: ModelConfig,
+    degree: int,
+) -> None:
+    """Write a checkpoint in as many model-parallel shards, one of them in memory at a time.
+
+    Raises:
+        UsageError: the model cannot be cut into so many.
+    """
+    rows = len(tensors["word_embedding.weight"])
+    most = gcd(config.num_attention_heads, rows)
+    if most % degree:
+        raise UsageError(
+            f"--model-parallel {degree}",
+            f"divides not both {config.num_attention_heads} heads and {rows:,} vocabulary rows; "
+            f"use {most} or a divisor of it",
+        )
+    lead = LEAD if any(not name.startswith("prompt.") for name in heads) else ""
+    (folder / TAG).mkdir()
+    for rank in range(degree):
+        module = {
+            lead + their_name(name): _part(name, tensors[name], rank, degree) for name in tensors
+        }
+        module |= {their_head_name(name): tensor for name, tensor in heads.items()}
+        state = {"module": module, "mp_world_size": degree, "iteration": 0}
+        torch.save(state, folder / TAG / SHARD.replace("*", f"{rank:02d}"))
+        del module, state
+    for tracker in TRACKERS:
+        (folder / tracker).write_text(TAG, encoding="utf-8")
+
+
+def _part(name: str, tensor: Tensor, rank: int, degree: int) -> Tensor:
+    """What one of the shards has of one of our tensors, in a storage of its own."""
+    dim = _split_dim(name)
+    if degree > 1 and ".query_key_value." in name:
+        return torch.cat([third.chunk(degree)[rank] for third in tensor.chunk(3)])
+    part = tensor if dim is None else tensor.chunk(degree, dim)[rank]
+    part = part.detach().cpu().contiguous()
+    is_alone = part.untyped_storage().nbytes() == part.nbytes
+    return part if is_alone else part.clone()
+
+
+def their_name(ours: str) -> str:
+    """Their name of one of our tensors; the reverse of `our_name`."""
+    lead, names, rest = "", NAMES, ours
+    if ours.startswith("blocks."):
+        _, number, rest = ours.split(".", 2)
+        lead, names = f"transformer.layers.{number}.", LAYER_NAMES
+    return lead + _renamed(names, rest)
+
+
+def their_head_name(ours: str) -> str:
+    return _renamed(HEAD_NAMES, ours)
+
+
+def _renamed(names: Mapping[str, str], ours: str) -> str:
+    return next(
+        theirs + ours[len(start) :] for theirs, start in names.items() if ours.startswith(start)
+    )
