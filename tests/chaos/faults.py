@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("faults.toml")
 COPIED = ("glmctl", "tests", "recipes", "pyproject.toml")
 PASSED, FAILED = 0, 1  # exit codes of pytest; any other says that the tests did not run
-TIMEOUT = 300.0
+TIMEOUT = 900.0
 
 
 @dataclass(frozen=True)
