@@ -10,7 +10,7 @@ from glmctl.cli import options, render
 from glmctl.errors import UsageError
 
 FOLDER = Path(__file__).parents[1] / "assets" / "guides"
-ORDER = ("first-steps", "pretrain-your-text", "blanks", "recipes", "from-glm")
+ORDER = ("first-steps", "pretrain-your-text", "finetune", "blanks", "recipes", "from-glm")
 
 
 def guide(

@@ -58,8 +58,8 @@ def hold_out(
     for question in questions:
         by_label[question.example.golds[:1]].setdefault(question.example.group)
     held: set[Hashable] = set()
-    for groups in by_label.values():
-        keys = np.argsort(sample_keys(seed, 0, np.arange(len(groups))))
+    for place, groups in enumerate(by_label.values()):
+        keys = np.argsort(sample_keys(seed, place, np.arange(len(groups))))
         number = min(max(1, round(share * len(groups))), len(groups) - 1)
         names = [*groups]
         held.update(names[i] for i in keys[:number])

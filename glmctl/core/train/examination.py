@@ -32,7 +32,7 @@ class Examination:
     best: Mapping[str, float] | None = None
     """The record of that step."""
     num_worse: int = 0
-    """Evaluations since then."""
+    """Evaluations since the score was last a better one."""
 
     @property
     def is_satisfied(self) -> bool:
@@ -62,7 +62,8 @@ class Examination:
     def see(self, record: Mapping[str, float]) -> bool:
         """Take note of what was measured; gives whether it is the best."""
         is_best = self.best is None or self.rank(record) > self.rank(self.best)
-        self.num_worse = 0 if is_best else self.num_worse + 1
+        scores_more = self.best is None or self.rank(record)[0] > self.rank(self.best)[0]
+        self.num_worse = 0 if scores_more else self.num_worse + 1
         self.best = record if is_best else self.best
         return is_best
 

@@ -1,0 +1,239 @@
+"""`glmctl finetune` from end to end, on rows of our own."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DRAW = random.Random(0)
+THINGS = ("bread", "room", "oven", "street", "market", "river", "cat", "shop")
+WORDS = (
+    ("cold", "stale", "dirty", "rude", "dark"),
+    ("warm", "fresh", "lovely", "kind", "bright"),
+)
+ROWS = [(f"The {DRAW.choice(THINGS)} was {DRAW.choice(WORDS[i % 2])}.", i % 2) for i in range(40)]
+TASK = ("--text-column", "review", "--pattern", "{review} It was [MASK].")
+TASK += ("--verbalizer", "1=good,0=bad")
+TOML = """
+[task]
+fields = { review = "review" }
+patterns = ["{review} It was [MASK]."]
+verbalizer = { 1 = "good", 0 = "bad" }
+files = { train = "train.csv", val = "dev.csv" }
+[train]
+epochs = 2
+"""
+
+
+def write_rows(file: Path, rows: list[tuple[str, int]], label: str = "label") -> None:
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([("review", label), *rows])
+
+
+def call(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("glmctl"), *args]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """The default model after ten epochs over forty rows."""
+    folder = tmp_path_factory.mktemp("taught")
+    write_rows(folder / "train.csv", ROWS)
+    return folder, call(folder, "finetune", "--data", "train.csv", *TASK)
+
+
+def test_a_model_learns_forty_rows_and_says_how_well(taught):
+    folder, done = taught
+    assert done.returncode == 0, done.stderr
+    score, counts, *table = done.stdout.splitlines()
+    assert float(score.split()[1]) > 50
+    assert score.endswith("majority 50.00)")
+    assert counts.startswith("8 held-out rows, step ")
+    assert counts.endswith(" of 20")
+    assert table[0].split() == ["right", "label", "said", "1", "said", "0"]
+    cells = [[*map(int, line.split())] for line in table[1:]]
+    assert [row[0] for row in cells] == [1, 0]
+    assert [sum(row[1:]) for row in cells] == [4, 4]
+    assert (cells[0][1] + cells[1][2]) / 8 == float(score.split()[1]) / 100
+    assert "next: glmctl finetune --model runs/train --predict FILE" in done.stderr
+    assert len((folder / "runs/train/metrics.jsonl").read_text().splitlines()) == 20
+
+
+def test_three_samples_show_what_is_learned(taught):
+    lines = taught[1].stderr.splitlines()
+    assert sum(line.startswith("  learns  >>") for line in lines) == 3
+    reads = next(line for line in lines if line.startswith("  reads"))
+    assert reads.endswith(" It was[MASK].<|endoftext|>")
+    assert {line for line in lines if "learns" in line} <= {
+        "  learns  >> good<< against  bad",
+        "  learns  >> bad<< against  good",
+    }
+
+
+def test_the_run_labels_new_rows_and_a_broken_one_keeps_its_place(taught):
+    folder, _ = taught
+    rows = 'id,review\n7,The shop was lovely.\n8,"one",two\n9,The river was dirty.\n'
+    (folder / "new.csv").write_text(rows)
+    args = ("--model", "runs/train", "--predict", "new.csv", "--out", "scored.csv")
+    done = call(folder, "finetune", *args)
+    assert done.returncode == 1
+    assert "new.csv:3: has 3 columns and the first line 2" in done.stderr
+    assert done.stdout == "scored.csv: 3 rows, 1 without a prediction\n"
+    with (folder / "scored.csv").open(newline="") as stream:
+        found = [*csv.DictReader(stream)]
+    assert [row["id"] for row in found] == ["7", "", "9"]
+    assert [row["prediction"] for row in found] == ["1", "", "0"]
+    first = float(found[0]["probability_1"]), float(found[0]["probability_0"])
+    assert first[0] > 0.5
+    assert sum(first) == pytest.approx(1, abs=1e-5)
+
+
+def test_other_commands_open_the_model_and_know_that_it_was_taught(taught):
+    folder, _ = taught
+    (folder / "train.toml").write_text(TOML)
+    data = ("--data", "train.csv", "--json")
+    task = json.loads(call(folder, "eval", "train.toml", "runs/train", *data).stdout)["tasks"]
+    assert task["train"]["protocol"] == "fine-tuned cloze"
+    assert task["train"]["score"] > 75
+    before = json.loads(call(folder, "eval", "train.toml", *data, "--out", "before").stdout)
+    assert before["tasks"]["train"]["protocol"] == "zero-shot cloze"
+    text = "The room was warm. It was [MASK]."
+    assert call(
+        folder, "infill", "--model", "runs/train", "--choices", "good,bad", text
+    ).stdout == ("The room was warm. It was good.\n")
+
+
+def test_a_finished_run_is_not_trained_again(taught):
+    folder, first = taught
+    done = call(folder, "finetune", "--data", "train.csv", *TASK)
+    assert (done.returncode, done.stdout) == (0, first.stdout)
+    assert "runs/train is finished" in done.stderr
+    other = call(folder, "finetune", "--data", "train.csv", *TASK, "--set", "optimizer.peak_lr=1.0")
+    assert other.returncode == 2
+    assert "optimizer.peak_lr: 0.00028 in the run, 1.0 in the recipe" in other.stderr
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A task in a file, with rows to train and to evaluate on."""
+    write_rows(tmp_path / "train.csv", ROWS[:24])
+    write_rows(tmp_path / "dev.csv", ROWS[24:])
+    (tmp_path / "own.toml").write_text(TOML)
+    return tmp_path
+
+
+def test_a_task_file_brings_rows_and_settings(glmctl, tiny_model, own):
+    done = glmctl("finetune", "own.toml", "--model", str(tiny_model), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["num_train"], result["num_dev"], result["steps"]) == (24, 16, 3)
+    assert (result["task"], result["majority"]) == ("own", 50.0)
+    recipe = (own / "runs/own/recipe.toml").read_text()
+    assert 'probe = "dev.csv"' in recipe
+
+
+def test_a_killed_run_ends_as_the_run_that_was_not(glmctl, tiny_model, own):
+    settings = ("train.epochs=30", "train.save_every=4", "train.probe_every=5", "model.dropout=0.1")
+    args = ["finetune", "own.toml", "--model", str(tiny_model), "--json"]
+    args += [part for setting in settings for part in ("--set", setting)]
+    whole = json.loads(glmctl(*args, "--run-dir", "whole").stdout)
+    command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", "killed"]
+    log = own / "killed/metrics.jsonl"
+    for number, step in ((signal.SIGKILL, 7), (signal.SIGINT, 20)):
+        with subprocess.Popen(
+            command, cwd=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
+        ) as run:
+            while run.poll() is None and (
+                not log.exists() or len(log.read_text().splitlines()) < step
+            ):
+                time.sleep(0.002)
+            run.send_signal(number)
+            _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert b"is saved; the same command continues from there" in said
+    done = glmctl(*args, "--run-dir", "killed")
+    assert "continuing after step" in done.stderr
+    ended = json.loads(done.stdout)
+    same = ("score", "best_step", "steps", "loss", "parameter_digest", "confusion")
+    assert {key: ended[key] for key in same} == {key: whole[key] for key in same}
+    weights = [json.loads((own / f"{name}/model/manifest.json").read_text()) for name in
+               ("whole", "killed")]  # fmt: skip
+    assert weights[0]["digests"] == weights[1]["digests"]
+
+
+def test_patience_ends_a_run_that_gets_no_better(glmctl, tiny_model, own):
+    args = ["--set", "train.patience=2", "--set", "train.probe_every=1", "--set", "train.steps=50"]
+    args += ["--set", "optimizer.peak_lr=1e-9", "--set", "schedule.kind=constant"]
+    done = glmctl("finetune", "own.toml", "--model", str(tiny_model), "--json", *args)
+    result = json.loads(done.stdout)
+    assert result["steps"] == 3  # the score of the first one, twice more
+
+
+def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
+    rows = [
+        {"premise": "The cat sleeps.", "a": "It is two.", "b": "It eats.", "label": i % 2}
+        for i in range(6)
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(lines)
+    (tmp_path / "why.toml").write_text(
+        '[task]\nkind = "choice"\nchoices = ["{a}", "{b}"]\npatterns = ["{premise} [MASK]"]\n'
+    )
+    args = ("finetune", "why.toml", "--model", str(tiny_model), "--data", "rows.jsonl")
+    predict = ("--predict", "rows.jsonl", "--out", "out.jsonl", "--set", "train.steps=2")
+    done = glmctl(*args, *predict)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(found) == 6
+    assert {row["prediction"] for row in found} <= {"0", "1"}
+    assert all(0.5 <= row["probability"] <= 1 for row in found)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ((), 2, "name a task, or --data FILE --pattern"),
+        (("--data", "train.csv"), 2, "a task of your own needs --data FILE --pattern"),
+        (("own.toml", "--pattern", "x"), 2, "leave out what describes a task"),
+        (("superglue",), 2, "superglue holds several tasks; name one: boolq, cb"),
+        (("own.toml", "--predict", "dev.csv"), 2, "--predict FILE and --out FILE go together"),
+        (("wsc", "--data", "train.csv"), 2, "evaluates and does not learn"),
+        (("boolq",), 3, "BoolQ/train.jsonl; name one with --data FILE, or get https://"),
+        (("--data", "no.csv", *TASK), 3, "no: no no.csv; name one with --data FILE"),
+        (("own.toml", "--set", "train.epoch=3"), 2, "train.epoch: unknown key; did you mean 'epo"),
+        (("own.toml", "--model", "nothing"), 3, "nothing: no such file or folder"),
+        (("--data", "train.csv", *TASK, "--label-column", "stars"), 3, "train.csv:2: has no 'st"),
+        (("--data", "empty.csv", *TASK), 3, "empty.csv: is empty; it should hold examples"),
+        (("--data", "odd.csv", *TASK), 3, "odd.csv:4: label 'maybe' is none of 1, 0; correct it"),
+        (("--data", "one.csv", *TASK), 3, "no row of one.csv has the label '1'; add some, or"),
+        (
+            ("--data", "train.csv", *TASK[:-1], "1=good,0=good day"),
+            3,
+            "the word of '0' begins with all tokens of that of '1'",
+        ),
+        (
+            ("--model", "glmctl-default", "--predict", "dev.csv", "--out", "o.csv"),
+            2,
+            "glmctl-default: is no run of glmctl finetune, so it has no task",
+        ),
+    ],
+)
+def test_what_cannot_be_done_says_why(glmctl, own, args, code, message):
+    (own / "empty.csv").write_text("review,label\n")
+    write_rows(own / "odd.csv", [*ROWS[:2], ("Fine.", "maybe"), *ROWS[2:9]])
+    write_rows(own / "one.csv", ROWS[:20:2])
+    done = glmctl("finetune", *args)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not (own / "runs").exists()
