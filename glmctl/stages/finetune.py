@@ -19,13 +19,12 @@ from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.find import Suite, places_of
-from glmctl.core.tasks.lessons import Lesson, hold_out, lessons_of
 from glmctl.core.tasks.metrics import measure
 from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import Examination
 from glmctl.core.train.length import with_train
-from glmctl.core.train.lessons import LessonData
+from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog

@@ -11,8 +11,8 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.open import evaluating
 from glmctl.core.tasks.answer import answer, judge
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.lessons import right_places
 from glmctl.core.tasks.metrics import measure
+from glmctl.core.train.lessons import right_places
 from glmctl.core.train.precision import arithmetic
 from glmctl.recipe.schema import TrainConfig
 

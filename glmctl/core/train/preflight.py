@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 from glmctl.core.tasks.ask import Asker
-from glmctl.core.tasks.lessons import Lesson
 from glmctl.core.tasks.schema import CHOICE
 from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.train.lessons import Lesson
 
 NUM_SAMPLES = 3
 

@@ -8,13 +8,12 @@ import torch
 
 from glmctl.core.open import Glm, load
 from glmctl.core.tasks.answer import ask_all
-from glmctl.core.tasks.ask import Asker, Prediction
+from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.find import own_suite
-from glmctl.core.tasks.lessons import Lesson, hold_out, lessons_of
 from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import Examination, probabilities
-from glmctl.core.train.lessons import LessonData
+from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of
 from glmctl.core.train.preflight import lesson_problems, samples, word_problems
 from glmctl.errors import UsageError
 
@@ -131,8 +130,6 @@ def test_rows_are_held_out_of_each_label_with_their_group(glm, tmp_path):
 def test_the_other_right_answers_are_no_candidates():
     asker = SimpleNamespace(has_index=False)
     example = SimpleNamespace(golds=("Ann", "Bob"))
-    from glmctl.core.tasks.ask import Question
-
     question = Question(example, ("Ann", "Eve", "Bob"), ("A", "E", "B"), False)
     first, second = lessons_of(asker, question)
     assert (first.question.answers, first.right) == (("Ann", "Eve"), 0)
