@@ -56,6 +56,7 @@ bench: .venv/.dev  ## the numbers, on this machine; ORIGINAL=DIR compares with a
 	python tests/bench/score.py
 	python tests/bench/beam.py
 	python tests/bench/quantized.py
+	python tests/bench/convert.py
 
 chaos: .venv/.dev  ## deliberate faults, each of which the tests must catch
 	python tests/chaos/faults.py

@@ -199,7 +199,7 @@ def read_original(path: Path, model: str | None) -> Found:
             f"{path} does not say how many attention heads the model has and no config.json lies "
             f"beside it; took {given['num_attention_heads']} of size {USUAL_HEAD_SIZE}; "
             "give model= a recipe or config.json to be sure",
-            stacklevel=4,
+            stacklevel=5,
         )
     problems = [
         f"{name} is {given[name]} in {place} and {stored[name]} in the checkpoint"

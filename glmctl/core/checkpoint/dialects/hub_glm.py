@@ -25,6 +25,7 @@ def values(config: ModelConfig) -> dict[str, Any]:
         "block_position_encoding": True,
         "embedding_dropout_prob": config.dropout,
         "initializer_range": config.init_std,
+        "output_predict": True,  # else their code gives hidden states in the place of logits
     }
 
 

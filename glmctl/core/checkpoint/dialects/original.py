@@ -225,7 +225,7 @@ def write_shards(
         module = {
             lead + their_name(name): _part(name, tensors[name], rank, degree) for name in tensors
         }
-        module |= {their_head_name(name): tensor for name, tensor in heads.items()}
+        module |= {_renamed(HEAD_NAMES, name): tensor for name, tensor in heads.items()}
         state = {"module": module, "mp_world_size": degree, "iteration": 0}
         torch.save(state, folder / TAG / SHARD.replace("*", f"{rank:02d}"))
         del module, state
@@ -251,10 +251,6 @@ def their_name(ours: str) -> str:
         _, number, rest = ours.split(".", 2)
         lead, names = f"transformer.layers.{number}.", LAYER_NAMES
     return lead + _renamed(names, rest)
-
-
-def their_head_name(ours: str) -> str:
-    return _renamed(HEAD_NAMES, ours)
 
 
 def _renamed(names: Mapping[str, str], ours: str) -> str:
