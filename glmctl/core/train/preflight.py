@@ -11,6 +11,7 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson
 
 NUM_SAMPLES = 3
+NUM_SHOWN = 5  # of the wrong candidates of a sample
 
 
 def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
@@ -18,7 +19,8 @@ def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
     for lesson in lessons[:NUM_SAMPLES]:
         question, right = lesson.question, lesson.right
         texts = [tokenizer.decode(it.targets) for it in question.candidates]
-        others = " | ".join(text for place, text in enumerate(texts) if place != right)
+        wrong = [text for place, text in enumerate(texts) if place != right]
+        others = " | ".join(wrong[:NUM_SHOWN]) + " | ..." * (len(wrong) > NUM_SHOWN)
         yield f"{question.example.place}"
         yield f"  reads   {tokenizer.decode(question.candidates[right].part_a)}"
         yield f"  learns  >>{texts[right]}<< against {others or 'nothing'}"
