@@ -379,3 +379,24 @@ def test_a_source_that_lacks_a_tensor_is_refused_by_name(folder, tmp_path):
     with pytest.raises(InputError, match=r"tensor blocks\.1\.ffn\.down\.bias is missing"):
         run(tmp_path / "there", tmp_path / "out", "glmctl")
     assert not (tmp_path / "out").exists()
+
+
+def test_sizes_that_the_source_does_not_hold_come_from_a_file(folder, tmp_path):
+    run(folder("glm"), tmp_path / "there", "original")
+    sizes = (tmp_path / "there" / "config.json").rename(tmp_path / "sizes.json")
+    shard = tmp_path / "there" / "release" / "mp_rank_00_model_states.pt"
+    convert.run(
+        str(shard), tmp_path / "out", to="glmctl", model_parallel=None, model_config=str(sizes),
+        note=[].append,
+    )  # fmt: skip
+    assert find(tmp_path / "out", None).config.num_attention_heads == 4
+    assert_equal(tmp_path / "out", tmp_path / "glm")
+
+
+def test_half_precision_stays_half_precision_in_transformers(tmp_path):
+    config = ModelConfig(**GLM4)
+    tensors = {name: tensor.bfloat16() for name, tensor in random_tensors(config).items()}
+    write_model_folder(tmp_path / "half", tensors, config, None, provenance={})
+    run(tmp_path / "half", tmp_path / "out", "transformers")
+    assert_equal(tmp_path / "out", tmp_path / "half")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16
