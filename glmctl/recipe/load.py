@@ -292,7 +292,10 @@ def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Itera
     parts: dict[str, Any] = {}
     for name, info in Recipe.model_fields.items():
         table = tables.get(name, {})
-        if (name,) in wrong or not isinstance(info.annotation, type(Section)):
+        if not isinstance(info.annotation, type(Section)):
+            parts[name] = tables.get(name)  # checks only ask whether it is there
+            continue
+        if (name,) in wrong:
             continue
         good = {key: value for key, value in table.items() if (name, key) not in wrong}
         parts[name] = partial(info.annotation, good)

@@ -62,7 +62,7 @@ def right_places(asker: Asker, question: Question) -> list[int]:
 def hold_out(
     questions: Sequence[Question], share: float, seed: int
 ) -> tuple[list[Question], list[Question]]:
-    """Split questions in two, the second one with this share of each label, at least one.
+    """Split questions in two, the second one with this share of each label, one at least of two.
 
     Examples of one group stay together.
     """
