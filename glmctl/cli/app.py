@@ -113,7 +113,7 @@ def top(
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Pretrain General Language Models and fill blanks with them."""
+    """Train, evaluate and use General Language Models, from text to filled blanks."""
 
 
 def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
