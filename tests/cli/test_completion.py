@@ -25,7 +25,7 @@ def offered(glmctl):
 
 def test_names_of_recipes(offered):
     longer = ["glm-10b", "glm-10b-chinese", "glm-10b-chinese-longer", "glm-10b-longer"]
-    assert offered("pretrain", "glm-1") == longer
+    assert offered("pretrain", "glm-10") == longer
     assert offered("recipe", "diff", "glm-base", "smo") == ["smoke/tiny"]
 
 
