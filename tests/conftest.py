@@ -67,7 +67,7 @@ def chat_models(vocabularies: Path, tmp_path_factory: pytest.TempPathFactory) ->
     from glmctl.core.checkpoint.folder import write_model_folder
     from glmctl.core.model.glm import GLM
     from glmctl.core.tokenizer.load import find_tokenizer
-    from glmctl.recipe.schema import LayoutConfig, ModelConfig
+    from glmctl.recipe.model import LayoutConfig, ModelConfig
 
     root = tmp_path_factory.mktemp("chat")
     sizes = {"num_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_rows": 512}
@@ -97,7 +97,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from glmctl.core.model.glm import GLM
     from glmctl.core.tokenizer.load import load_tokenizer
     from glmctl.core.tokenizer.sentencepiece import train_sentencepiece
-    from glmctl.recipe.schema import ModelConfig, TokenizerConfig
+    from glmctl.recipe.model import ModelConfig, TokenizerConfig
 
     folder = tmp_path_factory.mktemp("tiny")
     text = ["The bakery opens at six and closes at two.", "The grey cat sleeps beside the oven."]

@@ -22,7 +22,7 @@ from glmctl.core.model.sight import Segments, Sight
 from glmctl.core.open import WithoutInit
 from glmctl.core.quantization.swap import dequantized
 from glmctl.errors import InputError
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 SEED = 1234
 NUM_TOKENS = 8

@@ -26,13 +26,8 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import (
-    DecodeConfig,
-    LayoutConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    QuantizationConfig,
-)
+from glmctl.recipe.model import LayoutConfig, ModelConfig
+from glmctl.recipe.schema import DecodeConfig, ObjectiveConfig, QuantizationConfig
 
 GREEDY = DecodeConfig()
 NO_BLANK = -1  # no token opens one

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glmctl.recipe.model import ModelConfig
     from glmctl.recipe.schema import (
         CorpusConfig,
         DecodeConfig,
-        ModelConfig,
         ObjectiveConfig,
         Recipe,
         TopologyConfig,

@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from glmctl.recipe.schema import Recipe, Section
+from glmctl.recipe.schema import Recipe
+from glmctl.recipe.section import Section
 
 
 def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from glmctl.errors import UsageError
 from glmctl.recipe.find import find_parent, find_recipe, is_builtin, recipe_name
 from glmctl.recipe.keys import flatten, section_of, values_of
-from glmctl.recipe.schema import Recipe, Section
+from glmctl.recipe.schema import Recipe
+from glmctl.recipe.section import Section
 
 MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the user over them
 OWN_CLAIMS = ("experiments", "certainty", "needs")  # true of the file that makes them alone

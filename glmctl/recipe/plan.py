@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from math import exp, factorial, prod
 from typing import get_args
 
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe, Sharding
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import ObjectiveConfig, Recipe, Sharding
 from glmctl.recipe.shapes import parameter_shapes
 
 LOGITS_AT_ONCE = 1 << 24

@@ -39,7 +39,8 @@ from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import ObjectiveConfig, Recipe
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from glmctl.core.decode.infill import Prompt, fill_blanks
 from glmctl.core.model.glm import GLM
-from glmctl.recipe.schema import DecodeConfig, ModelConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import DecodeConfig
 
 
 def ours(config: ModelConfig, context: torch.Tensor, num_beams: int) -> Callable[[int], None]:

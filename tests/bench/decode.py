@@ -16,7 +16,8 @@ from transformers.utils import logging
 from glmctl.core.decode.infill import Prompt, fill_blanks
 from glmctl.core.model.glm import GLM
 from glmctl.core.tokenizer.special import SpecialTokens
-from glmctl.recipe.schema import DecodeConfig, ModelConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import DecodeConfig
 
 NUM_NEW = 32
 CONFIG = ModelConfig(

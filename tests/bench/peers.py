@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 CONTEXT_SHARE = 0.85  # of a row is Part A
 FIRST_WORD = 10  # ids below are those of special tokens

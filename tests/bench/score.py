@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from glmctl.core.decode.score import Candidate, score_candidates
 from glmctl.core.model.glm import GLM
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 CONFIG = ModelConfig(
     num_layers=24, hidden_size=1024, num_attention_heads=16, max_positions=512, vocab_rows=30_592

@@ -22,7 +22,8 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.optimizer import make_optimizer
-from glmctl.recipe.schema import ModelConfig, OptimizerConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import OptimizerConfig
 
 NUM_ROWS, LENGTH = 4, 512
 NUM_WORDS = 30_592

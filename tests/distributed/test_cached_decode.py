@@ -11,7 +11,8 @@ from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
-from glmctl.recipe.schema import DecodeConfig, ModelConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import DecodeConfig
 
 NUM_PROMPTS = 500
 MAX_NEW_TOKENS = 6

@@ -12,7 +12,8 @@ from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.train.optimizer import clip_gradients, make_optimizer, set_learning_rate
-from glmctl.recipe.schema import ModelConfig, OptimizerConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import OptimizerConfig
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from glmctl.core.checkpoint.dialects.original import our_name
 from glmctl.core.model.glm import GLM
 from glmctl.core.train.optimizer import decay_groups
 from glmctl.core.train.schedule import learning_rate
-from glmctl.recipe.schema import ModelConfig, ScheduleConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import ScheduleConfig
 
 
 def test_learning_rates_are_those_of_the_original(recorded):

@@ -19,7 +19,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 # Real data sets, named or beside the recorded outputs.
 BESIDE_GOLDEN = Path(os.environ.get("GLMCTL_GOLDEN_DIR", "nowhere")).parent / "data"

@@ -25,7 +25,8 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import LayoutConfig, ModelConfig, ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.model import LayoutConfig, ModelConfig
+from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
 
 PROVENANCE_FILE = "glmctl-provenance.json"
 """Licence and origin of a converted model, in formats that have no place for them."""

@@ -22,14 +22,9 @@ from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import (
-    LayoutConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    QuantizationConfig,
-    Section,
-    TokenizerConfig,
-)
+from glmctl.recipe.model import LayoutConfig, ModelConfig, TokenizerConfig
+from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.section import Section
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"

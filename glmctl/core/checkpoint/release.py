@@ -20,7 +20,8 @@ from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
 from glmctl.core.checkpoint.translate import CONFIG_FILE, prefix_shape, translate
 from glmctl.errors import InputError
-from glmctl.recipe.schema import LayoutConfig, ModelConfig, QuantizationConfig
+from glmctl.recipe.model import LayoutConfig, ModelConfig
+from glmctl.recipe.schema import QuantizationConfig
 from glmctl.recipe.shapes import Shape, parameter_shapes
 
 SCALE = "_scale"

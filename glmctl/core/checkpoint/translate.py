@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.tensor_files import Stored
 from glmctl.errors import InputError
-from glmctl.recipe.schema import LayoutConfig, ModelConfig
+from glmctl.recipe.model import LayoutConfig, ModelConfig
 
 CONFIG_FILE = "config.json"
 INTEGER_KEY = "quantization_bit"

@@ -22,7 +22,7 @@ from glmctl.core.checkpoint.find import CONFIG_NAMES, Found
 from glmctl.core.checkpoint.release import query_key_value_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
-from glmctl.recipe.schema import ModelConfig, RotaryConfig
+from glmctl.recipe.model import ModelConfig, RotaryConfig
 
 Format = Literal["glmctl", "original", "hub-glm", "transformers"]
 TRAINING_KEYS = {"init_std", "position_init", "dropout", "attention_dropout"}

@@ -15,7 +15,7 @@ from glmctl.core.decode.infill import blank_ids
 from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
-from glmctl.recipe.schema import LayoutConfig, ModelConfig
+from glmctl.recipe.model import LayoutConfig, ModelConfig
 
 HAS_SPANS = ("learned_2d", "rotary_2d")
 """Positions with two places for each token, in the text and in the span."""

@@ -19,7 +19,7 @@ from glmctl.core.model.cache import LayerCache, by_row
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.rotary import Turns
 from glmctl.core.model.sight import Queries, Sight
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 # Without AMX, torch's bfloat16 attention takes 1.7 x the time of its float32 one.
 CPU_HAS_AMX = torch.cpu._is_amx_tile_supported()

@@ -16,7 +16,7 @@ from glmctl.core.model.cache import LayerCache
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.rotary import Turns
 from glmctl.core.model.sight import Sight
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": partial(F.gelu, approximate="tanh"),

@@ -27,7 +27,7 @@ from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.prompt import Prompt
 from glmctl.core.model.rotary import RotaryPositions
 from glmctl.core.model.sight import Segments, Sight
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 
 class GLM(nn.Module):

@@ -11,7 +11,7 @@ from math import ceil, floor, log, pi
 import torch
 from torch import Tensor, nn
 
-from glmctl.recipe.schema import ModelConfig, RotaryConfig, YarnConfig
+from glmctl.recipe.model import ModelConfig, RotaryConfig, YarnConfig
 
 
 @dataclass(frozen=True)

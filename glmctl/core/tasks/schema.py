@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from glmctl.recipe.schema import Section
+from glmctl.recipe.section import Section
 
 Kind = Literal["cloze", "choice"]
 Metric = Literal[

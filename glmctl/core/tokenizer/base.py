@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from glmctl.core.tokenizer.special import FAMILY, MASKS, SpecialTokens
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 IntArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]

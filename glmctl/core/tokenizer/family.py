@@ -18,7 +18,7 @@ from glmctl.core.tokenizer.glm4 import JsonVocabulary, RankVocabulary, is_rank_f
 from glmctl.core.tokenizer.sentencepiece import SentencePieceVocabulary, open_model
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
-from glmctl.recipe.schema import Kind, Layout, TokenizerConfig
+from glmctl.recipe.model import Kind, Layout, TokenizerConfig
 
 BLANKS = ("[MASK]", "[gMASK]", "[sMASK]")
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")

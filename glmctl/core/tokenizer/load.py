@@ -16,7 +16,7 @@ from glmctl.core.tokenizer.special import FAMILY, check_layout, place_special_to
 from glmctl.core.tokenizer.wordpiece import WordPieceVocabulary, read_wordpiece
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path
-from glmctl.recipe.schema import Kind, Layout, TokenizerConfig
+from glmctl.recipe.model import Kind, Layout, TokenizerConfig
 
 DEFAULT = "glmctl-default"
 ASSETS = Path(__file__).parents[2] / "assets"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 EOS = "<|endoftext|>"
 SOP = "<|startofpiece|>"

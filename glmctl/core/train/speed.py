@@ -11,8 +11,9 @@ import torch
 
 from glmctl.core.data.batch import Batch
 from glmctl.core.train.precision import arithmetic
+from glmctl.recipe.model import ModelConfig
 from glmctl.recipe.plan import Sample, forward_flops
-from glmctl.recipe.schema import ModelConfig, TrainConfig
+from glmctl.recipe.schema import TrainConfig
 
 PEAK_SIZES = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is timed
 PEAK_ROUNDS = 5

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from glmctl.recipe.load import load_recipe
+from glmctl.recipe.model import ModelConfig
 from glmctl.recipe.plan import (
     count_parameters,
     expected_samples,
@@ -12,7 +13,7 @@ from glmctl.recipe.plan import (
     span_moments,
     token_spans,
 )
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig
+from glmctl.recipe.schema import ObjectiveConfig
 
 # Paper and released configurations: layers, hidden, heads, positions, vocabulary rows, parameters.
 SIZES = {

@@ -3,7 +3,8 @@ from pydantic import ValidationError
 
 from glmctl.errors import UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, Recipe
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import ObjectiveConfig, Recipe
 
 
 def tiny(*overrides):

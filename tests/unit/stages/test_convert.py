@@ -21,7 +21,8 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.open import load
 from glmctl.core.quantization.absmax import quantize
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import ModelConfig, ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
 from glmctl.stages import convert
 
 SMALL = {

@@ -9,7 +9,8 @@ from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.train.run import RunFolder
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import QuantizeConfig, TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.schema import QuantizeConfig
 from glmctl.stages import quantize
 from glmctl.stages.pretrain import first_model
 

@@ -6,7 +6,7 @@ from glmctl.core.data.sources import DataSources
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.schema import ModelConfig, TokenizerConfig
+from glmctl.recipe.model import ModelConfig, TokenizerConfig
 from glmctl.stages.pretrain import row_order, sized_for
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 Values = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
-from glmctl.recipe.schema import ModelConfig, RotaryConfig
+from glmctl.recipe.model import ModelConfig, RotaryConfig
 
 ROTARY = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 YARN = {

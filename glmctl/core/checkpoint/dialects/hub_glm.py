@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 
 def components(values: Values) -> dict[str, Any]:

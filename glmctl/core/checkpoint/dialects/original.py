@@ -15,7 +15,7 @@ from torch import Tensor
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.core.checkpoint.tensor_files import LazyTensors
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 TRACKERS = ("latest_checkpointed_iteration.txt", "latest")
 SHARD = "mp_rank_*_model_states.pt"

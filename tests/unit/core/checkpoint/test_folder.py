@@ -10,7 +10,7 @@ import torch
 from glmctl.core.checkpoint.folder import is_model_folder, read_model_folder, write_model_folder
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import ModelConfig, TokenizerConfig
+from glmctl.recipe.model import ModelConfig, TokenizerConfig
 
 MODEL = ModelConfig(
     num_layers=1, hidden_size=4, num_attention_heads=1, max_positions=8, vocab_rows=128

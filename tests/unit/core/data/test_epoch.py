@@ -10,7 +10,8 @@ from glmctl.core.data.order import RowOrder
 from glmctl.core.data.sources import DataSources
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import CorpusConfig, DataConfig, ObjectiveConfig, TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig, DataConfig, ObjectiveConfig
 
 LINES = ["The oven is hot. " * 9, "a", "", "\u70e4\u7bb1", "b", "", "The cat sleeps."]
 ROWS = ["c", "", "Six rolls, and a long walk. " * 20, "d"]

@@ -14,7 +14,8 @@ from glmctl.core.data.shards import TokenStore
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.sentencepiece import train_sentencepiece
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import CorpusConfig, TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig
 
 DOCUMENTS = [f"The oven {number} is hot. [MASK] \u70e4\u7bb1" for number in range(60)]
 

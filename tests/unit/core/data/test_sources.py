@@ -8,7 +8,8 @@ from glmctl.core.data.shards import TokenStore
 from glmctl.core.data.sources import DataSources, data_fingerprint
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import CorpusConfig, DataConfig, TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig, DataConfig
 
 
 @pytest.fixture

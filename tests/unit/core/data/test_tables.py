@@ -15,7 +15,8 @@ from glmctl.core.data.shards import TokenStore
 from glmctl.core.data.text import BrokenRows
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, MachineError
-from glmctl.recipe.schema import CorpusConfig, TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.schema import CorpusConfig
 
 TEXTS = [f"text {number}" for number in range(700)]
 BAD_UTF8 = pa.StringArray.from_buffers(  # "a", then the byte ff, then "b"

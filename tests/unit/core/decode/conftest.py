@@ -9,7 +9,7 @@ import torch
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import ModelConfig, TokenizerConfig
+from glmctl.recipe.model import ModelConfig, TokenizerConfig
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "paris", "is", "nice", "old", "and", "."]
 

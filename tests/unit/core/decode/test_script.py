@@ -5,7 +5,7 @@ import pytest
 from glmctl.core.decode.script import ScriptWatch
 from glmctl.core.open import load
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 CYRILLIC = "\u043a\u043e\u0442 [MASK]"
 

@@ -16,7 +16,8 @@ from glmctl.core.decode.search import Fill
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.special import SpecialTokens
-from glmctl.recipe.schema import DecodeConfig, ModelConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import DecodeConfig
 
 EOS, EOP, *WORDS, CLS, MASK, SOP = range(10)
 NUM_TOKENS = CLS  # what can be chosen: ends and words

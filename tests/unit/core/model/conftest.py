@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 from glmctl.recipe.shapes import parameter_shapes
 
 SIZES = {

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 _spec = importlib.util.spec_from_file_location("dense", Path(__file__).with_name("dense.py"))
 dense = importlib.util.module_from_spec(_spec)

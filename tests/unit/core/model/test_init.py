@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glmctl.core.model.glm import GLM
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 
 def make_model(**values: object) -> GLM:

@@ -6,7 +6,7 @@ from torch import Tensor
 from glmctl.core.model.attention import Attention
 from glmctl.core.model.position import RelativePositions
 from glmctl.core.model.sight import Segments, Sight
-from glmctl.recipe.schema import ModelConfig
+from glmctl.recipe.model import ModelConfig
 
 PART_A, LENGTH, HEADS, WIDTH = 4, 6, 2, 8
 CONFIG = ModelConfig(

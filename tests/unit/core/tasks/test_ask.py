@@ -6,7 +6,7 @@ from glmctl.core.decode.score import Score
 from glmctl.core.tasks.ask import Asker, Unit, shorten
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 WORDS = ('[PAD] [UNK] [CLS] [SEP] [MASK] a the cat sat on mat . ? , " yes no').split()
 RTE = {

@@ -12,7 +12,7 @@ from glmctl.core.tokenizer.audit import (
 )
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 def wordpiece(file, special="glm-english-task", **settings) -> Tokenizer:

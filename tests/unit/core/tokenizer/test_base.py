@@ -4,7 +4,7 @@ import pytest
 from glmctl.core.tokenizer.base import Piece
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 @pytest.fixture

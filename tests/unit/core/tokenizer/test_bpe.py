@@ -3,7 +3,7 @@ import pytest
 from glmctl.core.tokenizer.bpe import byte_characters
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 def config(place) -> TokenizerConfig:

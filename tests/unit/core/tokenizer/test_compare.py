@@ -2,7 +2,7 @@ import pytest
 
 from glmctl.core.tokenizer.compare import Comparison, DiffResult, Side
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 def wordpiece(folder, *words: str):

@@ -10,7 +10,7 @@ import pytest
 from glmctl.core.tokenizer.audit import audit_vocabulary
 from glmctl.core.tokenizer.load import find_tokenizer, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 FAMILIES = ["chatglm", "chatglm-150528", "chatglm2", "chatglm3", "glm-4", "glm-4-hf", "glm-4-0414"]
 GLM4 = ["glm-4", "glm-4-hf", "glm-4-0414"]

@@ -6,7 +6,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from glmctl.core.tokenizer.load import find_tokenizer, load_tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 def test_the_default_tokenizer_is_in_the_package():

@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 
 from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 ALPHABETS = [
     [*"the oven is hot THE Oven  .,6"],

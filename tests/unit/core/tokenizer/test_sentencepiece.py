@@ -10,7 +10,7 @@ from glmctl.core.tokenizer.sentencepiece import (
     train_sentencepiece,
 )
 from glmctl.errors import InputError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 ALPHABETS = [
     [chr(code) for code in range(0x80)],

@@ -4,7 +4,7 @@ import pytest
 
 from glmctl.core.tokenizer.special import check_layout, place_special_tokens
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 BERT = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
 GPT2 = {"<|endoftext|>": 50256}

@@ -2,7 +2,7 @@ import pytest
 
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.wordpiece import read_wordpiece
-from glmctl.recipe.schema import TokenizerConfig
+from glmctl.recipe.model import TokenizerConfig
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from glmctl.core.train.optimizer import make_optimizer
 from glmctl.core.train.precision import LossScale, place
 from glmctl.core.train.state import TrainState
 from glmctl.errors import InputError, NumericalError
-from glmctl.recipe.schema import ModelConfig, OptimizerConfig, TrainConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import OptimizerConfig, TrainConfig
 
 CPU = torch.device("cpu")
 # A sample of 6 tokens, 4 of them Part A, and one of 7, 5 of them Part A.

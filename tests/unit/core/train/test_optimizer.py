@@ -11,7 +11,8 @@ from glmctl.core.train.optimizer import (
     make_optimizer,
     set_learning_rate,
 )
-from glmctl.recipe.schema import ModelConfig, OptimizerConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import OptimizerConfig
 
 
 def tiny(position: str = "learned_2d") -> GLM:

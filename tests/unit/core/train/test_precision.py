@@ -6,7 +6,8 @@ import torch
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.train.precision import LossScale, place
-from glmctl.recipe.schema import ModelConfig, TrainConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import TrainConfig
 
 CPU = torch.device("cpu")
 

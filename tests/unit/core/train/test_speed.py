@@ -5,7 +5,8 @@ import torch
 from glmctl.core.data.batch import Batch
 from glmctl.core.model.sight import Segments
 from glmctl.core.train.speed import measured_peak, needed_flops
-from glmctl.recipe.schema import ModelConfig, TrainConfig
+from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import TrainConfig
 
 NONE = torch.empty(0, dtype=torch.int64)
 
