@@ -218,9 +218,10 @@ def bar(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     is_hidden = voice.is_quiet or not err.is_terminal
-    with Progress(*columns, console=err, disable=is_hidden) as progress:
+    # Without a thread of its own, so that shards can be written by forks.
+    with Progress(*columns, console=err, disable=is_hidden, auto_refresh=False) as progress:
         task = progress.add_task(label, total=total)
-        yield lambda number: progress.advance(task, number)
+        yield lambda number: progress.update(task, advance=number, refresh=True)
     if is_hidden:
         note(f"{label}: {progress.tasks[0].completed:,}")
 

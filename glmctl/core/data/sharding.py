@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -182,7 +183,9 @@ def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]
     if min(processes, len(todo)) <= 1:
         yield from map(partial(write_shard, plan, out), todo)
         return
-    context = multiprocessing.get_context("spawn")
+    # A new interpreter needs half a second; a fork is safe only where nothing else runs.
+    is_alone = sys.platform == "linux" and threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if is_alone else "spawn")
     pool = ProcessPoolExecutor(processes - 1, context, start_worker, (plan, out))
     begun: deque[Future[Record]] = deque()
     own: deque[Record] = deque()

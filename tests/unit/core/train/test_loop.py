@@ -219,10 +219,12 @@ def test_a_signal_ends_an_accumulation_before_a_weight_changes():
 
 
 def test_a_second_ctrl_c_acts_at_once():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # none in the background
     with StopSignals():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, previous)
 
 
 def test_bfloat16_keeps_float32_weights_and_stays_near_float32():
