@@ -162,7 +162,8 @@ def attempt(args: Sequence[str]) -> int:
     except typer.TyperException as problem:
         place = getattr(problem, "ctx", None)  # of the command that was used wrongly
         command = place.command_path if place else "glmctl"
-        render.complain(f"{problem.format_message()}\n  see: {command} --help")
+        reason = problem.format_message().replace("Value error, ", "")  # of pydantic, in Typer
+        render.complain(f"{reason}\n  see: {command} --help")
         return problem.exit_code
     except BrokenPipeError:
         return 0

@@ -284,7 +284,7 @@ def all_questions(asker: Asker, file: Path) -> list[Question]:
     questions, problems = ask_all(asker, read_examples(file, asker.task))
     if problems:
         more = [f"{len(problems) - 5:,} more rows"] if len(problems) > 5 else []
-        raise InputError(str(file), *problems[:5], *more)
+        raise InputError(f"task {asker.task.name}", *problems[:5], *more)
     return questions
 
 

@@ -135,7 +135,7 @@ class _Reader:
                 self.makers[ours] = partial(layer_prefix, table, self.config, layer)
             return
         names = self.dialect.their_names(ours)
-        rows = [shape[0]] if len(names) == 1 else list(query_key_value_rows(self.config))
+        rows = part_rows(ours, shape[0], len(names), self.config)
         shapes = [(count, *shape[1:]) for count in rows]
         if self.bits is not None and ours.startswith("blocks.") and len(shape) == 2:
             shapes = [(count, shape[1] * self.bits // 8) for count in rows]
@@ -202,10 +202,12 @@ def joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def query_key_value_rows(config: ModelConfig) -> tuple[int, int, int]:
-    """Rows of the three, where they stand apart."""
-    keys = config.kv_heads * config.head_width
-    return config.num_attention_heads * config.head_width, keys, keys
+def part_rows(ours: str, rows: int, num_parts: int, config: ModelConfig) -> list[int]:
+    """Rows of each of their tensors that stand one after another in one of ours."""
+    if num_parts > 1 and ".query_key_value." in ours:
+        keys = config.kv_heads * config.head_width
+        return [config.num_attention_heads * config.head_width, keys, keys]
+    return [rows // num_parts] * num_parts  # gate and value of a feed-forward part are alike
 
 
 def without_heads(rows: Tensor, config: ModelConfig) -> Tensor:

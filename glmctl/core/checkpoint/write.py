@@ -19,7 +19,7 @@ from glmctl.core.checkpoint.dialects.dialect import Dialect
 from glmctl.core.checkpoint.dialects.glm4 import GLM, GLM4
 from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 from glmctl.core.checkpoint.find import CONFIG_NAMES, Found
-from glmctl.core.checkpoint.release import query_key_value_rows
+from glmctl.core.checkpoint.release import part_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.recipe.model import ModelConfig, RotaryConfig
@@ -131,20 +131,18 @@ def write_release(folder: Path, target: Format, found: Found, token_ids: Mapping
     values = config_json(dialect, found.config) | {"torch_dtype": dtype, **token_ids}
     durable.write_json(folder / CONFIG_FILE, values)
     lead = dialect.lead if found.heads else ""
-    rows = query_key_value_rows(found.config)
     makers = {}
     for ours in found.tensors:
         names = dialect.their_names(ours)
         for number, name in enumerate(names):
-            part = number if len(names) > 1 else None
-            makers[lead + name] = partial(part_of, found.tensors, ours, rows, part)
+            makers[lead + name] = partial(part_of, found, ours, number, len(names))
     theirs = {ours: name for name, ours in dialect.heads.items()}
     heads = {f"{theirs[name.split('.')[0]]}.{name.split('.', 1)[1]}": name for name in found.heads}
     write_tensor_files(folder, LazyTensors({**makers, **picked(found.heads, heads).makers}))
 
 
-def part_of(
-    tensors: Mapping[str, Tensor], name: str, rows: tuple[int, int, int], number: int | None
-) -> Tensor:
-    """A tensor, or the queries, keys or values in it."""
-    return tensors[name] if number is None else tensors[name].split(rows)[number]
+def part_of(found: Found, ours: str, number: int, num_parts: int) -> Tensor:
+    """One of the tensors that stand one after another in one of ours."""
+    tensor = found.tensors[ours]
+    parts = tensor.split(part_rows(ours, len(tensor), num_parts, found.config))
+    return parts[number]  # type: ignore[no-any-return]

@@ -16,7 +16,8 @@ DIALECTS = (HUB_GLM, CHATGLM, CHATGLM2, GLM, GLM4)
 def detect(values: Values, names: Collection[str]) -> Dialect | str:
     """The dialect of a folder, or why it has none.
 
-    Two formats call themselves `glm` and three `chatglm`, so the names of the tensors decide.
+    Two formats call themselves `glm` and three `chatglm`, so the name of the word embedding decides
+    among those of one model_type.
     """
 
     def has(dialect: Dialect) -> bool:

@@ -102,7 +102,12 @@ GLM = Dialect(
         "norm_eps": "rms_norm_eps",
         "attention_dropout": "attention_dropout",
     },
-    defaults={"num_kv_heads": 2, "head_size": 128, "norm_eps": 1.5625e-07},
+    defaults={
+        "num_kv_heads": 2,
+        "head_size": 128,
+        "norm_eps": 1.5625e-07,
+        "attention_dropout": 0.0,
+    },
     components=components,
     values=values,
     fixed={"hidden_act": ("silu",)},
