@@ -263,3 +263,9 @@ def test_a_variable_that_is_not_set_is_named_and_setting_it_begins_the_run(shard
     assert done.stderr.endswith("which is not set; export GLMCTL_TEST_PLACE=PATH first\n")
     place = {"GLMCTL_TEST_PLACE": str(shards)}
     assert glmctl("pretrain", "small.toml", "--set", corpus, env=place).returncode == 0
+
+
+def test_a_choice_that_is_none_is_named_with_the_choices(glmctl):
+    done = glmctl("convert", "glmctl-default", "out", "--to", "orginal")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Invalid value for '--to': 'orginal' is not one of")
