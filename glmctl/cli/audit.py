@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from typer import Exit
 
 from glmctl.cli import render
+from glmctl.cli.lines import Record, answer, place_of
 
 if TYPE_CHECKING:
-    from glmctl.core.tokenizer.base import Piece, Tokenizer
+    from glmctl.core.tokenizer.base import Tokenizer
 
 NUM_LINES = 10
 BEFORE, AFTER = 30, 50
@@ -59,24 +60,8 @@ def compare_tokenizers(
     tokenizers = [find_tokenizer(name, otherwise="glm-chinese") for name in names]
     comparison = Comparison(tokenizers, names)
     limit = NUM_LINES if limit is None and not as_json else limit
-    num_shown, has_errors = 0, False
-    for lines in stage.diff(inputs, comparison):
-        for line, at in lines:
-            record: dict[str, Any] = {"file": line.file, "line": line.number}
-            has_errors |= line.error is not None
-            if line.error is not None and as_json:
-                render.emit("DifferentLine", {**record, "error": line.error})
-            elif line.error is not None:
-                render.complain(f"{line.place}: {line.error}")
-            elif limit is None or num_shown < limit:
-                num_shown += 1
-                a, b = (tokenizer.pieces(line.text, special=False) for tokenizer in tokenizers)
-                if as_json:
-                    record |= {"text": line.text, "at": at, "a": columns(a), "b": columns(b)}
-                    render.emit("DifferentLine", record)
-                else:
-                    render.say(f"{line.place}\n  A  {cut_text(a, at)}\n  B  {cut_text(b, at)}")
-        render.flush()
+    different = stage.diff(inputs, comparison, limit)
+    has_errors = answer(different, show_cuts, "DifferentLine" if as_json else None, blank=None)
     if not as_json:
         render.say("")
     render.show(comparison.result, as_json=as_json)
@@ -84,18 +69,20 @@ def compare_tokenizers(
         raise Exit(1)
 
 
-def columns(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Pieces as JSON holds them."""
-    return {
-        "ids": [piece.id for piece in pieces],
-        "pieces": [piece.text for piece in pieces],
-        "offsets": [[piece.start, piece.stop] for piece in pieces],
-    }
+def show_cuts(record: Record) -> None:
+    """Print both cuts of a line, around the place where they begin to differ."""
+    render.say(place_of(record))
+    for side in ("a", "b"):
+        render.say(f"  {side.upper()}  {cut_text(record[side], record['at'])}")
 
 
-def cut_text(pieces: Sequence[Piece], at: int) -> str:
+def cut_text(cut: Mapping[str, Any], at: int) -> str:
     """The pieces around a place of a line, as the vocabulary spells them, with bars between."""
-    shown = [piece for piece in pieces if at - BEFORE <= piece.stop and piece.start < at + AFTER]
-    before = "... " if shown[:1] != [*pieces[:1]] else ""
-    after = " ..." if shown[-1:] != [*pieces[-1:]] else ""
-    return f"{before}{'|'.join(piece.text for piece in shown)}{after}"
+    shown = [
+        number
+        for number, (start, stop) in enumerate(cut["offsets"])
+        if at - BEFORE <= stop and start < at + AFTER
+    ]
+    before = "... " if shown and shown[0] > 0 else ""
+    after = " ..." if shown and shown[-1] < len(cut["pieces"]) - 1 else ""
+    return f"{before}{'|'.join(cut['pieces'][number] for number in shown)}{after}"

@@ -1,16 +1,15 @@
 """The command `glmctl corrupt`."""
 
-from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from typer import Argument, Exit, Option
 
 from glmctl.cli import examples, options, render
+from glmctl.cli.lines import answer, complain
 from glmctl.errors import UsageError
 
-Record = dict[str, Any]
 LINES_ON_PAGE = 50
 MODES = ("--explain", "--html", "--stats", "--undo")
 
@@ -94,33 +93,3 @@ def corrupt(
             )
     if has_errors:
         raise Exit(1)
-
-
-def answer(
-    batches: Iterable[list[Record]],
-    show: Callable[[Record], None],
-    schema: str | None = None,
-    blank: str = "",
-) -> bool:
-    """Show each record, or print it as JSON under a schema; gives whether one is an error.
-
-    ``blank`` is printed in the place of what cannot be shown.
-    """
-    has_errors = False
-    for records in batches:
-        for record in records:
-            is_error = "error" in record
-            has_errors |= is_error
-            if schema is not None:
-                render.emit(schema, record)
-            elif is_error:
-                complain(record)
-                render.say(blank)
-            else:
-                show(record)
-        render.flush()
-    return has_errors
-
-
-def complain(record: Record) -> None:
-    render.complain(f"line {record['line']}: {record['error']}")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from typer import Argument, Context, Exit, Option
 
 from glmctl.cli import options, render
-from glmctl.cli.audit import audit_tokenizer, columns, compare_tokenizers
+from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
+from glmctl.cli.lines import answer
 from glmctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from glmctl.core.tokenizer.base import Tokenizer
-    from glmctl.stages.tokenize import Line
 
 Inputs = Annotated[
     list[str] | None,
@@ -128,7 +125,19 @@ def tokenize(
             shards = stage.write(corpora, found, out, processes or 1, stop_or_skip, render.bar)
             render.show(shards, as_json=as_json)
         else:
-            turn_lines(sources, found, decode=decode, as_json=as_json)
+            if decode:
+                records = stage.decode(sources, found, one_line=not as_json)
+            else:
+                records = stage.encode(sources, found, with_pieces=as_json)
+            key = "text" if decode else "ids"
+            schema = "TokenizedLine" if as_json else None
+            if answer(records, lambda record: say(record[key]), schema):
+                raise Exit(1)
+
+
+def say(result: str | list[int]) -> None:
+    """Print the text of a line, or its ids."""
+    render.say(result if isinstance(result, str) else " ".join(map(str, result)))
 
 
 def check_options(context: Context) -> None:
@@ -149,35 +158,3 @@ def check_options(context: Context) -> None:
         problems.append("--train needs --vocab-size N and --out FILE")
     if problems:
         raise UsageError("glmctl tokenize", *problems)
-
-
-def turn_lines(sources: list[str], tokenizer: Tokenizer, *, decode: bool, as_json: bool) -> None:
-    """Give the ids of each line, or its text; an empty line in place of what failed, and exit 1."""
-    from glmctl.stages import tokenize as stage
-
-    if decode:
-        batches = stage.decode(sources, tokenizer, one_line=not as_json)
-    else:
-        batches = stage.encode(sources, tokenizer)
-    has_errors = False
-    for lines in batches:
-        for line in lines:
-            has_errors |= line.error is not None
-            if as_json:
-                render.emit("TokenizedLine", record_of(line, None if decode else tokenizer))
-                continue
-            if line.error is not None:
-                render.complain(f"{line.place}: {line.error}")
-            render.say(line.text if decode else " ".join(map(str, line.ids)))
-        render.flush()
-    if has_errors:
-        raise Exit(1)
-
-
-def record_of(line: Line, tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """A line as JSON; with a tokenizer, also the pieces and the characters that they cover."""
-    record: dict[str, Any] = {"file": line.file, "line": line.number}
-    if line.error is not None:
-        return {**record, "error": line.error}
-    record |= {"text": line.text, "ids": line.ids}
-    return record if tokenizer is None else record | columns(tokenizer.pieces(line.text))

@@ -5,24 +5,16 @@ A record is what ``--json`` prints: an example with its line, or the line and it
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from itertools import count
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from glmctl.core.data.text import (
-    JSON_LINES,
-    file_lines,
-    find_files,
-    line_text,
-    stream_lines,
-    text_suffix,
-)
+from glmctl.core.data.text import holds_json, line_text, read_source
 from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import IntArray, sample_keys
@@ -259,8 +251,9 @@ def undo_source(
         tokenizer: the one that they were made with.
         one_line: a text of several lines is an error, as it would not be one line out.
     """
-    for lines, _ in read_bytes(source, jsonl=True):
-        yield [{"line": n, **undo_line(line, tokenizer, one_line)} for n, line in lines.items()]
+    numbers = count(1)
+    for _, _, lines in read_source([] if source is None else [source]):
+        yield [{"line": next(numbers), **undo_line(line, tokenizer, one_line)} for line in lines]
 
 
 def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
@@ -297,22 +290,12 @@ def first_problem(error: ValidationError) -> str:
 
 
 def read_lines(source: str | None, *, jsonl: bool) -> Iterator[dict[int, Line]]:
-    """What the lines of a source hold, by their number, as they arrive."""
-    for lines, is_json in read_bytes(source, jsonl=jsonl):
-        yield {number: read_line(line, is_json=is_json) for number, line in lines.items()}
-
-
-def read_bytes(source: str | None, *, jsonl: bool) -> Iterator[tuple[dict[int, bytes], bool]]:
-    """Lines by their number, as they arrive, and whether they are JSON."""
-    number = 0
-    for file in [None] if source is None else find_files(source):
-        if file is None:
-            is_json, batches = jsonl, stream_lines(cast(io.BufferedReader, sys.stdin.buffer))
-        else:
-            is_json, batches = jsonl or text_suffix(file) in JSON_LINES, file_lines(file)
-        for lines in batches:
-            yield dict(enumerate(lines, number + 1)), is_json
-            number += len(lines)
+    """What the lines of a source hold, numbered through all of its files, as they arrive."""
+    first = 1
+    for file, _, lines in read_source([] if source is None else [source]):
+        is_json = jsonl or holds_json(file)
+        yield {n: read_line(line, is_json=is_json) for n, line in enumerate(lines, first)}
+        first += len(lines)
 
 
 def read_line(line: bytes, *, is_json: bool) -> Line:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal
 
 from glmctl.core.data.documents import Part, open_sources, read_documents
 from glmctl.core.data.sharding import plan_shards, publish, write_shards
-from glmctl.core.data.text import (
-    JSON_LINES,
-    BrokenRows,
-    file_lines,
-    find_files,
-    line_text,
-    stream_lines,
-    text_suffix,
-)
+from glmctl.core.data.text import BrokenRows, Line, read_texts
 from glmctl.core.tokenizer.audit import (
     Finding,
     ScriptUse,
@@ -28,7 +20,7 @@ from glmctl.core.tokenizer.audit import (
     UnknownScript,
     audit_vocabulary,
 )
-from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.base import Piece, Tokenizer
 from glmctl.core.tokenizer.compare import Comparison
 from glmctl.core.tokenizer.load import rows_of
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece, train_sentencepiece
@@ -37,25 +29,8 @@ from glmctl.recipe.schema import CorpusConfig, OnError
 
 MAX_DIGITS = 10
 """No id has more."""
+Record = dict[str, Any]
 Progress = Callable[[int | None, str], AbstractContextManager[Callable[[int], None]]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the input, and what became of it."""
-
-    file: str | None
-    """None for the standard input."""
-    number: int
-    """From 1."""
-    text: str = ""
-    ids: list[int] = field(default_factory=list)
-    error: str | None = None
-    """What is wrong with the line."""
-
-    @property
-    def place(self) -> str:
-        return f"line {self.number}" if self.file is None else f"{self.file}:{self.number}"
 
 
 @dataclass(frozen=True)
@@ -149,15 +124,11 @@ def write(
     plan = plan_shards(corpora, tokenizer, on_error=on_error)
     with progress(plan.num_bytes, "bytes") as advance:
         manifest = write_shards(plan, out, processes, advance)
+    copied = ("num_documents", "num_tokens", "num_empty", "num_broken", "dtype", "tokenizer")
     return ShardsResult(
         folder=str(out),
-        num_documents=manifest["num_documents"],
-        num_tokens=manifest["num_tokens"],
-        num_empty=manifest["num_empty"],
-        num_broken=manifest["num_broken"],
         num_shards=len(manifest["shards"]),
-        dtype=manifest["dtype"],
-        tokenizer=manifest["tokenizer"],
+        **{name: manifest[name] for name in copied},
     )
 
 
@@ -193,11 +164,34 @@ def all_documents(
         advance(1)
 
 
-def encode(inputs: Sequence[str], tokenizer: Tokenizer) -> Iterator[list[Line]]:
-    """Ids of every line, in order, as many lines at a time as have arrived."""
+def encode(
+    inputs: Sequence[str], tokenizer: Tokenizer, *, with_pieces: bool
+) -> Iterator[list[Record]]:
+    """Ids of every line, in order, as many lines at a time as have arrived.
+
+    Args:
+        inputs: files, folders or built-in names; the standard input without one.
+        tokenizer: its control strings in the text are tokens.
+        with_pieces: also tell the pieces and the characters that they cover.
+    """
     for lines in read_texts(inputs):
+        records = [line.record() for line in lines]
         rows = tokenizer.encode_batch([line.text for line in lines])
-        yield [replace(line, ids=row.tolist()) for line, row in zip(lines, rows, strict=True)]
+        for record, row in zip(records, rows, strict=True):
+            if "error" not in record:
+                record["ids"] = row.tolist()
+                if with_pieces:
+                    record |= columns(tokenizer.pieces(record["text"]))
+        yield records
+
+
+def columns(pieces: Sequence[Piece]) -> Record:
+    """Pieces as JSON holds them."""
+    return {
+        "ids": [piece.id for piece in pieces],
+        "pieces": [piece.text for piece in pieces],
+        "offsets": [[piece.start, piece.stop] for piece in pieces],
+    }
 
 
 def audit(
@@ -218,10 +212,9 @@ def audit(
         with progress(None, "lines") as advance:
             for lines in read_texts(inputs):
                 text.add([line.text for line in lines], [line.place for line in lines])
-                for line in lines:
-                    if line.error is not None:
-                        num_broken += 1
-                        broken = broken or line
+                wrong = [line for line in lines if line.error is not None]
+                num_broken += len(wrong)
+                broken = broken or next(iter(wrong), None)
                 advance(len(lines))
     findings = [*audit_vocabulary(tokenizer, rows_of(name)), *text.findings()]
     if broken is not None:
@@ -242,26 +235,35 @@ def audit(
     )
 
 
-def diff(inputs: Sequence[str], comparison: Comparison) -> Iterator[list[tuple[Line, int]]]:
+def diff(
+    inputs: Sequence[str], comparison: Comparison, limit: int | None
+) -> Iterator[list[Record]]:
     """The lines that two tokenizers cut differently, and those that cannot be read.
 
     Args:
         inputs: text to compare on; the standard input without one.
-        comparison: adds up the rest.
+        comparison: adds up all of them.
+        limit: the most lines of the first sort; None: all.
 
-    Returns:
-        Each with the character where the first difference starts.
+    Yields:
+        Lines with both cuts, and the character at which these begin to differ.
     """
+    num_shown = 0
     for lines in read_texts(inputs):
         different = comparison.add([line.text for line in lines])
-        yield [
-            (line, different.get(index, 0))
-            for index, line in enumerate(lines)
-            if index in different or line.error is not None
-        ]
+        records = [line.record() for line in lines if line.error is not None]
+        for index, start in different.items():
+            if limit is None or num_shown < limit:
+                num_shown += 1
+                a, b = comparison.pieces(lines[index].text)
+                cuts = {"at": start, "a": columns(a), "b": columns(b)}
+                records.append(lines[index].record() | cuts)
+        yield sorted(records, key=itemgetter("line"))
 
 
-def decode(inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool) -> Iterator[list[Line]]:
+def decode(
+    inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool
+) -> Iterator[list[Record]]:
     """Text of every line of ids, in order.
 
     Args:
@@ -273,38 +275,17 @@ def decode(inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool) -> It
         yield [decode_line(line, tokenizer, one_line=one_line) for line in lines]
 
 
-def decode_line(line: Line, tokenizer: Tokenizer, *, one_line: bool) -> Line:
-    """A line with the text of the ids that it holds, or with what is wrong with them."""
+def decode_line(line: Line, tokenizer: Tokenizer, *, one_line: bool) -> Record:
+    """The text of the ids that a line holds, or what is wrong with them."""
     words = line.text.split()
     if wrong := [word for word in words if not (word.isdecimal() and len(word) < MAX_DIGITS)]:
-        return replace(line, text="", error=f"{wrong[0]!r} is not an id; ids are whole numbers")
+        return replace(line, error=f"{wrong[0]!r} is not an id; ids are whole numbers").record()
     ids = [*map(int, words)]
     try:
         text = tokenizer.decode(ids)
     except InputError as problem:
-        return replace(line, text="", error=str(problem))
+        return replace(line, error=str(problem)).record()
     if one_line and "\n" in text:
-        return replace(line, text="", error="the text has several lines; --json shows it")
-    return replace(line, text=text, ids=ids)
-
-
-def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
-    """Texts of the lines as they arrive, or what is wrong with a line; of stdin without inputs."""
-    stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
-    files: list[Path | None] = [file for source in inputs for file in find_files(source)]
-    for file in files or [None]:
-        name = None if file is None else str(file)
-        is_json = file is not None and text_suffix(file) in JSON_LINES
-        number = 1
-        for lines in stream_lines(stdin) if file is None else file_lines(file):
-            yield [
-                read_line(name, place, line, is_json) for place, line in enumerate(lines, number)
-            ]
-            number += len(lines)
-
-
-def read_line(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
-    try:
-        return Line(file, number, line_text(line, is_json=is_json))
-    except ValueError as problem:
-        return Line(file, number, error=str(problem))
+        return replace(line, error="the text has several lines; --json shows it").record()
+    record = replace(line, text=text).record()
+    return record if line.error is not None else record | {"ids": ids}

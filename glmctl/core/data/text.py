@@ -14,9 +14,10 @@ import lzma
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from glmctl.errors import InputError
 from glmctl.recipe.schema import OnError
@@ -39,6 +40,27 @@ SHOWN = 30
 """Characters shown of what is wrong, on either side of the place."""
 NUM_NAMED = 5
 """How many of the rows that are left out are named."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that was read: its text, or what is wrong with it."""
+
+    file: str | None
+    """None for the standard input."""
+    number: int
+    """From 1."""
+    text: str = ""
+    error: str | None = None
+
+    @property
+    def place(self) -> str:
+        return f"line {self.number}" if self.file is None else f"{self.file}:{self.number}"
+
+    def record(self) -> dict[str, Any]:
+        """The line as JSON holds it."""
+        said = {"text": self.text} if self.error is None else {"error": self.error}
+        return {"file": self.file, "line": self.number, **said}
 
 
 class BrokenRow(NamedTuple):
@@ -130,6 +152,40 @@ def text_suffix(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
 
 
+def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
+    """The texts of the lines of a source, as they arrive."""
+    for file, number, lines in read_source(inputs):
+        name = None if file is None else str(file)
+        yield [read_line(name, *place, holds_json(file)) for place in enumerate(lines, number)]
+
+
+def read_line(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
+    try:
+        return Line(file, number, line_text(line, is_json=is_json))
+    except ValueError as problem:
+        return Line(file, number, error=str(problem))
+
+
+def read_source(inputs: Sequence[str]) -> Iterator[tuple[Path | None, int, list[bytes]]]:
+    """Lines of files, folders and built-in names, or of the standard input without one.
+
+    Yields:
+        The file, the number in it of the first line, and as many lines as have arrived.
+    """
+    files: list[Path | None] = [file for source in inputs for file in find_files(source)]
+    stdin = cast(io.BufferedReader, sys.stdin.buffer)  # BinaryIO lacks read1
+    for file in files or [None]:
+        number = 1
+        for lines in stream_lines(stdin) if file is None else file_lines(file):
+            yield file, number, lines
+            number += len(lines)
+
+
+def holds_json(file: Path | None) -> bool:
+    """Whether the name of a file says that its lines are JSON."""
+    return file is not None and text_suffix(file) in JSON_LINES
+
+
 def stream_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
     """Lines without their newline, as many at a time as have arrived."""
     pending: list[bytes] = []
@@ -167,7 +223,7 @@ def read_lines(
         stop: as are those that start here or later; a compressed file is read to its end.
         broken: told of lines that hold no text.
     """
-    key = column if text_suffix(file) in JSON_LINES else None
+    key = column if holds_json(file) else None
     end = sys.maxsize if file.suffix in COMPRESSED else stop
     for place, data in blocks(file, start, end):
         yield parse(data, file, place, key, broken)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.base import Piece, Tokenizer
 
 Cut = tuple[int, int, bool]
 """Start, stop, and whether the piece is unknown."""
@@ -44,6 +44,10 @@ class Comparison:
         self.tokenizers = tokenizers
         self.result = DiffResult(Side(names[0]), Side(names[1]))
         self.num_characters = 0
+
+    def pieces(self, text: str) -> list[list[Piece]]:
+        """How each of the two cuts a text."""
+        return [tokenizer.pieces(text, special=False) for tokenizer in self.tokenizers]
 
     def add(self, texts: Sequence[str]) -> dict[int, int]:
         """Compare lines.

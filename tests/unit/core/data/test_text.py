@@ -16,6 +16,7 @@ from glmctl.core.data.text import (
     file_lines,
     find_files,
     read_lines,
+    read_texts,
     stream_lines,
 )
 from glmctl.errors import InputError
@@ -201,3 +202,14 @@ def test_lines_of_a_stream_come_as_they_arrive():
 
     lines = stream_lines(io.BufferedReader(Slow()))
     assert [*lines] == [[b"ab", b"c", b""], [b"de"]]
+
+
+def test_lines_are_numbered_in_their_file_and_a_bad_one_says_why(tmp_path):
+    plain = write(tmp_path / "a.txt", b"one\n\xff\n")
+    record = write(tmp_path / "b.jsonl", b'{"text": "two"}\n')
+    lines = [line.record() for some in read_texts([plain, record]) for line in some]
+    assert lines == [
+        {"file": plain, "line": 1, "text": "one"},
+        {"file": plain, "line": 2, "error": "not UTF-8: byte 0xff at byte 0 of the line"},
+        {"file": record, "line": 1, "text": "two"},
+    ]
