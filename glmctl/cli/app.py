@@ -13,22 +13,18 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer._click.exceptions import UsageError
 from typer.core import TyperCommand, TyperGroup
 
 import glmctl
 from glmctl.cli import recipe, render
-from glmctl.cli.convert import convert
 from glmctl.cli.corrupt import corrupt
-from glmctl.cli.doctor import doctor
 from glmctl.cli.eval import eval
 from glmctl.cli.finetune import finetune
-from glmctl.cli.guide import guide
+from glmctl.cli.helpers import convert, doctor, guide, pull, push, report
 from glmctl.cli.infill import infill
 from glmctl.cli.pretrain import pretrain
-from glmctl.cli.pull import pull
-from glmctl.cli.push import push
 from glmctl.cli.quantize import quantize
-from glmctl.cli.report import report
 from glmctl.cli.tokenize import tokenize
 from glmctl.errors import GlmctlError, InputError, MachineError
 
@@ -54,17 +50,14 @@ def voice(
     """Carries the options that every command has."""
 
 
-def params_of(function: Callable[..., None]) -> list[Any]:
-    """The parameters that Typer makes of a signature."""
-    carrier = typer.Typer(add_completion=False)
-    carrier.command()(function)
-    return typer.main.get_command(carrier).params
+carrier = typer.Typer(add_completion=False)
+carrier.command()(voice)
 
 
 class Command(TyperCommand):
     """A command with --quiet and -v after its own options."""
 
-    voice = params_of(voice)
+    voice = typer.main.get_command(carrier).params
 
     def get_params(self, ctx: Any) -> list[Any]:
         *own, help_option = super().get_params(ctx)
@@ -160,7 +153,7 @@ def attempt(args: Sequence[str]) -> int:
         render.complain("interrupted")
         return 130
     except typer.TyperException as problem:
-        place = getattr(problem, "ctx", None)  # of the command that was used wrongly
+        place = problem.ctx if isinstance(problem, UsageError) else None
         command = place.command_path if place else "glmctl"
         reason = problem.format_message().replace("Value error, ", "")  # of pydantic, in Typer
         render.complain(f"{reason}\n  see: {command} --help")

@@ -25,8 +25,6 @@ Other = Annotated[
 CopyPath = Annotated[
     Path | None, Argument(metavar="FILE", help="Where to write it; stdout unless given.")
 ]
-OwnFile = Annotated[Path, Argument(metavar="FILE", help="A recipe file.")]
-ShowOrigin = Annotated[bool, Option("--origin", help="Say where each value comes from.")]
 
 
 def ls(as_json: options.Json = False) -> None:
@@ -38,11 +36,8 @@ def ls(as_json: options.Json = False) -> None:
 
     recipes = {recipe_name(file): load_recipe(str(file)) for file in builtin_recipes()}
     if as_json:
-        resolved = [
-            {"name": name, **recipe.model_dump(mode="json", by_alias=True)}
-            for name, recipe in recipes.items()
-        ]
-        render.emit("RecipeList", {"recipes": resolved})
+        tables = {name: it.model_dump(mode="json", by_alias=True) for name, it in recipes.items()}
+        render.emit("RecipeList", {"recipes": [{"name": name, **tables[name]} for name in tables]})
         return
     rows = [
         (
@@ -63,7 +58,7 @@ def show(
     overrides: options.Set = None,
     gpus: options.Gpus = None,
     topology: options.Topology = None,
-    origin: ShowOrigin = False,
+    origin: Annotated[bool, Option("--origin", help="Say where each value comes from.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
@@ -71,27 +66,26 @@ def show(
     from glmctl.recipe.load import DEFAULT, to_toml, trace_recipe
 
     recipe, origins = trace_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
-    if not origin:
-        if as_json:
-            render.emit("Recipe", recipe.model_dump(mode="json", by_alias=True))
-        else:
-            render.say(to_toml(recipe).rstrip())
-        return
-    values = flatten(values_of(recipe))
-    stated = {key: origins.get(key, DEFAULT) for key in values}
-    if as_json:
+    stated = [
+        (key, value, origins.get(key, DEFAULT)) for key, value in flatten(values_of(recipe)).items()
+    ]
+    if origin and as_json:
         records = [
-            {"key": key, "value": value, "origin": stated[key].kind, "place": stated[key].place}
-            for key, value in values.items()
+            {"key": key, "value": value, "origin": kind, "place": place}
+            for key, value, (kind, place) in stated
         ]
         render.emit("RecipeOrigins", {"keys": records})
-        return
-    words = {"default": "default", "parent": "parent {}"}
-    rows = [
-        (key, words.get(stated[key].kind, "{}").format(stated[key].place), json.dumps(value))
-        for key, value in values.items()
-    ]
-    render.table(("key", "from", "value"), rows)
+    elif origin:
+        words = {"default": "default", "parent": "parent {}"}
+        rows = [
+            (key, words.get(kind, "{}").format(place), json.dumps(value))
+            for key, value, (kind, place) in stated
+        ]
+        render.table(("key", "from", "value"), rows)
+    elif as_json:
+        render.emit("Recipe", recipe.model_dump(mode="json", by_alias=True))
+    else:
+        render.say(to_toml(recipe).rstrip())
 
 
 def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
@@ -140,20 +134,21 @@ def validate(recipe_paths: RecipePaths, as_json: options.Json = False) -> None:
     from glmctl.errors import UsageError
     from glmctl.recipe.load import load_recipe
 
-    checked = []
+    problems: dict[str, tuple[str, ...]] = {}
     for path in recipe_paths:
-        problems: tuple[str, ...] = ()
+        problems[path] = ()
         try:
             load_recipe(path)
-            said = f"{path}: ok"
+            if not as_json:
+                render.say(f"{path}: ok")
         except UsageError as error:
-            said, problems = str(error), error.problems
-        checked.append({"path": path, "problems": problems})
-        if not as_json:
-            (render.complain if problems else render.say)(said)
+            problems[path] = error.problems
+            if not as_json:
+                render.complain(str(error))
     if as_json:
-        render.emit("Validation", {"recipes": checked})
-    if any(recipe["problems"] for recipe in checked):
+        records = [{"path": path, "problems": found} for path, found in problems.items()]
+        render.emit("Validation", {"recipes": records})
+    if any(problems.values()):
         raise Exit(UsageError.exit_code)
 
 
@@ -164,7 +159,10 @@ def schema() -> None:
     render.say(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
-def migrate(file: OwnFile, as_json: options.Json = False) -> None:
+def migrate(
+    file: Annotated[Path, Argument(metavar="FILE", help="A recipe file.")],
+    as_json: options.Json = False,
+) -> None:
     """Lift FILE to the newest grammar; the first is still the newest, so it stays as it is."""
     from glmctl.recipe.text import GRAMMAR, check_grammar
 

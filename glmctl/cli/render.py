@@ -43,8 +43,16 @@ def show(result: Any, *, as_json: bool) -> None:
     if as_json:
         emit(type(result).__name__, asdict(result))
         return
-    for line in result_lines(result):
+    groups = {name: value for name, value in vars(result).items() if is_dataclass(value)}
+    plain = {name: value for name, value in vars(result).items() if name not in groups}
+    for line in value_lines(plain):
         out.print(line)
+    for number, (name, group) in enumerate(groups.items()):
+        if plain or number:
+            out.print()
+        out.print(Text(name.replace("_", " "), style="bold"))
+        for line in value_lines(vars(group), indent="  "):
+            out.print(line)
 
 
 def emit(schema: str, record: Mapping[str, Any]) -> None:
@@ -95,27 +103,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
     is_number = [all(map(is_figure, filter(None, c[1:]))) for c in zip(*lines, strict=True)]
     for number, line in enumerate(lines):
-        padded = [
-            " " * (width - cell_len(cell)) + cell
-            if to_the_right
-            else cell + " " * (width - cell_len(cell))
-            for cell, width, to_the_right in zip(line, widths, is_number, strict=True)
-        ]
-        out.print(Text("  ".join(padded).rstrip(), style="bold" if number == 0 else ""))
-
-
-def result_lines(result: Any) -> list[Text]:
-    """The lines of a result: its plain values first, then each group under its heading."""
-    plain: dict[str, Any] = {}
-    groups: dict[str, Any] = {}
-    for name, value in vars(result).items():
-        (groups if is_dataclass(value) else plain)[name] = value
-    lines = [*value_lines(plain)]
-    for name, group in groups.items():
-        lines += [Text("")] if lines else []
-        lines += [Text(name.replace("_", " "), style="bold")]
-        lines += value_lines(vars(group), indent="  ")
-    return lines
+        text = ""
+        for cell, width, to_the_right in zip(line, widths, is_number, strict=True):
+            room = " " * (width - cell_len(cell))
+            text += room + cell + "  " if to_the_right else cell + room + "  "
+        out.print(Text(text.rstrip(), style="bold" if number == 0 else ""))
 
 
 def value_lines(values: Mapping[str, Any], indent: str = "") -> Iterator[Text]:

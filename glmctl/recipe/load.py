@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the use
 OWN_CLAIMS = ("experiments", "certainty", "needs")  # true of the file that makes them alone
 VARIABLE = r"\$\{(\w+)\}"
 Tables = dict[str, Any]
+Root = TypeVar("Root", bound=Section)
 
 
 class Origin(NamedTuple):
@@ -85,31 +86,29 @@ def trace_recipe(
     draft = read_files(find_recipe(path_or_name), path_or_name)
     problems = [override(draft, text) for text in overrides]
     problems.append(choose_layout(draft, gpus, topology))
-    return checked(draft, path_or_name, problems), draft.origins
+    return checked(Recipe, draft, path_or_name, problems), draft.origins
 
 
 def make_recipe(tables: Tables, place: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe of the tables that a command has put together, which the overrides change.
+    """A recipe of the tables that a command has put together, which the overrides change."""
+    draft = Draft(tables)
+    return checked(Recipe, draft, place, [override(draft, text) for text in overrides])
+
+
+def checked(kind: type[Root], draft: Draft, place: str, problems: Sequence[str | None]) -> Root:
+    """What a draft describes, in which these problems are known.
 
     Raises:
         UsageError: with every mistake, one line each.
     """
-    draft = Draft()
-    draft.lay(tables, DEFAULT)
-    return checked(draft, place, [override(draft, text) for text in overrides])
-
-
-def checked(draft: Draft, place: str, problems: Sequence[str | None]) -> Recipe:
-    """The recipe of a draft, in which these problems are known."""
     lines = [problem for problem in problems if problem]
     try:
-        text = json.dumps(draft.tables, default=str)
-        recipe = Recipe.model_validate_json(text, strict=True)
+        found = kind.model_validate_json(json.dumps(draft.tables, default=str), strict=True)
     except ValidationError as error:
-        raise UsageError(place, *lines, *mistakes(draft.tables, error)) from None
+        lines += mistakes(kind, draft.tables, error)
     if lines:
         raise UsageError(place, *lines)
-    return recipe
+    return found
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -123,14 +122,10 @@ def expand_path(path: str, key: str) -> Path:
     Args:
         path: as the recipe states it.
         key: where it stands in the recipe, as ``data.probe``.
-
-    Raises:
-        UsageError: a variable is not set.
     """
-
-    for name in unset_variables(path):
-        problem = f"{path!r} needs the environment variable {name}, which is not set"
-        raise UsageError(key, f"{problem}; export {name}=PATH first")
+    if unset := unset_variables(path):
+        problem = f"{path!r} needs the environment variable {unset[0]}, which is not set"
+        raise UsageError(key, f"{problem}; export {unset[0]}=PATH first")
     return Path(re.sub(VARIABLE, lambda found: os.environ[found.group(1)], path))
 
 
@@ -243,24 +238,25 @@ def choose_layout(draft: Draft, gpus: int | None, topology: str | None) -> str |
     return None
 
 
-def mistakes(tables: Tables, error: ValidationError) -> list[str]:
+def mistakes(kind: type[Section], tables: Tables, error: ValidationError) -> list[str]:
     """Everything that is wrong, also what pydantic does not look at after a wrong type."""
     issues = error.errors()
-    lines = [line for issue in issues for line in describe(issue)]
-    return lines + [line for line in contradictions(tables, issues) if line not in lines]
+    lines = [line for issue in issues for line in describe(issue, kind)]
+    return lines + [line for line in contradictions(kind, tables, issues) if line not in lines]
 
 
-def describe(issue: Mapping[str, Any]) -> Iterator[str]:
+def describe(issue: Mapping[str, Any], root: type[Section] = Recipe) -> Iterator[str]:
     """Lines for one pydantic issue: ``section.key: what is wrong with it``."""
     loc, kind, found = issue["loc"], issue["type"], issue["input"]
     key = ".".join(map(str, loc))
     if kind == "extra_forbidden":
-        known = [field.alias or name for name, field in section_at(loc[:-1]).model_fields.items()]
+        fields = section_at(root, loc[:-1]).model_fields
+        known = [field.alias or name for name, field in fields.items()]
         close = get_close_matches(str(loc[-1]), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
         yield f"{key}: unknown key; {hint}"
     elif kind == "missing":
-        what = section_at(loc[:-1]).model_fields[str(loc[-1])].description
+        what = section_at(root, loc[:-1]).model_fields[str(loc[-1])].description
         remedy = f"state it ({what.rstrip('.')})" if what else "this section is needed"
         yield f"{key}: missing; {remedy}"
     elif kind == "too_short":
@@ -274,16 +270,17 @@ def describe(issue: Mapping[str, Any]) -> Iterator[str]:
         yield f"{key}: {expected}; found {json.dumps(found, default=str)}"
 
 
-def section_at(loc: Sequence[int | str]) -> type[Section]:
+def section_at(section: type[Section], loc: Sequence[int | str]) -> type[Section]:
     """The class that describes the table at a place; steps into lists and named tables stay."""
-    section: type[Section] = Recipe
     for part in loc:
         field = section.model_fields.get(str(part))
         section = (field and section_of(field)) or section
     return section
 
 
-def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def contradictions(
+    kind: type[Section], tables: Tables, issues: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """What the checks say about the values that have the right type.
 
     pydantic checks agreement only when every type is right; here the values with an issue are
@@ -291,25 +288,17 @@ def contradictions(tables: Tables, issues: Sequence[Mapping[str, Any]]) -> Itera
     """
     wrong = {tuple(issue["loc"][:2]) for issue in issues if issue["type"] != "value_error"}
     parts: dict[str, Any] = {}
-    for name, info in Recipe.model_fields.items():
-        table = tables.get(name, {})
-        if not isinstance(info.annotation, type(Section)):
+    for name, info in kind.model_fields.items():
+        section: Any = info.annotation
+        if not isinstance(section, type(Section)):
             parts[name] = tables.get(name)  # checks only ask whether it is there
-            continue
-        if (name,) in wrong:
-            continue
-        good = {key: value for key, value in table.items() if (name, key) not in wrong}
-        parts[name] = partial(info.annotation, good)
-        for _, key in (place for place in wrong if len(place) == 2 and place[0] == name):
-            parts[name].__dict__.pop(key, None)  # no default in the place of a wrong value
-        yield from (f"{name}.{line}" for line in findings(parts[name]))
-    yield from findings(partial(Recipe, parts))
-
-
-def partial(kind: Any, values: Mapping[str, Any]) -> Section:
-    """A section of values that were not looked at, without those that it lacks."""
-    section: Section = kind.model_construct(**values)
-    return section
+        elif (name,) not in wrong:
+            part = section.model_construct(**tables.get(name, {}))
+            for _, key in (place for place in wrong if len(place) == 2 and place[0] == name):
+                part.__dict__.pop(key, None)  # no default in the place of a wrong value
+            yield from (f"{name}.{line}" for line in findings(part))
+            parts[name] = part
+    yield from findings(kind.model_construct(**parts))
 
 
 def findings(section: Section) -> Iterator[str]:

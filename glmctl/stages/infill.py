@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from glmctl.core.data.text import json_text, line_text, stream_lines
 from glmctl.core.decode.chat import (
     BLANK,
@@ -31,8 +29,9 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.family import answer_ends
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.load import toml_value
+from glmctl.recipe.load import Draft, checked, override
 from glmctl.recipe.schema import DecodeConfig
+from glmctl.recipe.section import Section
 
 DEFAULT = "glmctl-default"
 # Batches that are read before the first of them is filled, where so many lines have arrived.
@@ -309,6 +308,12 @@ def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[in
             number += len(window)
 
 
+class Settings(Section):
+    """What ``--set`` can change here."""
+
+    decode: DecodeConfig
+
+
 def decode_config(options: Mapping[str, Any], overrides: Sequence[str]) -> DecodeConfig:
     """Decode settings of a command line.
 
@@ -320,32 +325,5 @@ def decode_config(options: Mapping[str, Any], overrides: Sequence[str]) -> Decod
         UsageError: naming every mistake.
     """
     given = {key: options.get(key) for key in DecodeConfig.model_fields}
-    values = {key: value for key, value in given.items() if value is not None}
-    problems = []
-    for text in overrides:
-        name, equals, value = text.partition("=")
-        section, _, key = name.strip().partition(".")
-        if not equals or section != "decode":
-            problems.append(f"--set {text}: is not of the form decode.key=value")
-            continue
-        try:
-            values[key] = toml_value(value.strip())
-        except ValueError:
-            problems.append(f"--set {text}: is not a TOML value; close the quote or bracket")
-    try:
-        config = DecodeConfig.model_validate(values, strict=True)
-    except ValidationError as error:
-        raise UsageError("decode", *problems, *map(describe, error.errors())) from None
-    if problems:
-        raise UsageError("decode", *problems)
-    return config
-
-
-def describe(issue: Mapping[str, Any]) -> str:
-    """One line for one pydantic issue."""
-    key = ".".join(("decode", *map(str, issue["loc"])))
-    if issue["type"] == "extra_forbidden":
-        return f"{key}: unknown key; known keys: {', '.join(DecodeConfig.model_fields)}"
-    if issue["type"] == "value_error":
-        return f"{key}.{issue['ctx']['error']}"
-    return f"{key}: {issue['msg'].removeprefix('Input ')}; found {issue['input']!r}"
+    draft = Draft({"decode": {key: it for key, it in given.items() if it is not None}})
+    return checked(Settings, draft, "--set", [override(draft, text) for text in overrides]).decode

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from glmctl.cli.app import run
-from glmctl.cli.guide import FOLDER, ORDER
+from glmctl.cli.helpers import GUIDE_NAMES
+from glmctl.cli.helpers import GUIDES as FOLDER
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_list_has_one_line_a_guide(lang: str, capsys: pytest.CaptureFixture[str]):
     assert run(["guide", "--lang", lang]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["guide", *ORDER]
+    assert [line.split()[0] for line in lines] == ["guide", *GUIDE_NAMES]
     assert all(len(line.split()) > 1 for line in lines)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_file_is_on_the_list(lang: str):
-    assert sorted(path.stem for path in (FOLDER / lang).iterdir()) == sorted(ORDER)
+    assert sorted(path.stem for path in (FOLDER / lang).iterdir()) == sorted(GUIDE_NAMES)
 
 
 def test_a_pipe_gets_the_markdown_as_it_is(capsys: pytest.CaptureFixture[str]):
@@ -55,7 +56,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(capsys: pytest.CaptureFixt
 
 def test_a_name_like_none_is_answered_with_all(capsys: pytest.CaptureFixture[str]):
     assert run(["guide", "zzz"]) == 2
-    assert f"known: {', '.join(ORDER)}" in capsys.readouterr().err
+    assert f"known: {', '.join(GUIDE_NAMES)}" in capsys.readouterr().err
 
 
 def test_json_holds_the_text(capsys: pytest.CaptureFixture[str]):
@@ -68,4 +69,4 @@ def test_json_holds_the_text(capsys: pytest.CaptureFixture[str]):
 def test_the_list_as_json(capsys: pytest.CaptureFixture[str]):
     assert run(["guide", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert [*record["guides"]] == list(ORDER)
+    assert [*record["guides"]] == list(GUIDE_NAMES)

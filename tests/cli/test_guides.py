@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from glmctl.cli.guide import FOLDER, ORDER
+from glmctl.cli.helpers import GUIDE_NAMES
+from glmctl.cli.helpers import GUIDES as FOLDER
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import Recipe
 
@@ -78,8 +79,8 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-GUIDES = [("en", name) for name in ORDER]
-GUIDES += [("zh", name) for name in ORDER if blocks_of("zh", name) != blocks_of("en", name)]
+GUIDES = [("en", name) for name in GUIDE_NAMES]
+GUIDES += [("zh", name) for name in GUIDE_NAMES if blocks_of("zh", name) != blocks_of("en", name)]
 
 
 @pytest.mark.slow
@@ -89,7 +90,7 @@ def test_following_a_guide_word_for_word_works(lang: str, name: str, tmp_path: P
         run_block(kind, text, tmp_path)
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", GUIDE_NAMES)
 def test_both_languages_have_the_same_blocks_about_other_texts(name: str):
     english, chinese = (
         [(kind, TEXT.sub('""', without_output(kind, text))) for kind, text in blocks_of(lang, name)]
@@ -102,7 +103,7 @@ def without_output(kind: str, text: str) -> str:
     return "\n".join(command for command, _ in commands_of(text)) if kind == "console" else text
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", GUIDE_NAMES)
 def test_no_block_is_left_out_of_the_tests(name: str):
     for lang in ("en", "zh"):
         text = (FOLDER / lang / f"{name}.md").read_text(encoding="utf-8")
@@ -118,7 +119,9 @@ def test_a_line_that_the_output_lacks_is_found():
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_key_that_a_guide_names_is_a_key_of_a_recipe(lang: str):
-    text = "".join((FOLDER / lang / f"{name}.md").read_text(encoding="utf-8") for name in ORDER)
+    text = "".join(
+        (FOLDER / lang / f"{name}.md").read_text(encoding="utf-8") for name in GUIDE_NAMES
+    )
     keys = set(re.findall(rf"`({'|'.join(Recipe.model_fields)})\.(\w+)", text))
     assert len(keys) > 40
     for section, key in keys:

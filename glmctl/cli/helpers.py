@@ -1,0 +1,136 @@
+"""The commands beside the stages: convert, report, guide, pull, push, doctor."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Exit, Option
+
+from glmctl.cli import options, render
+from glmctl.errors import UsageError
+
+GUIDES = Path(__file__).parents[1] / "assets" / "guides"
+GUIDE_NAMES = ("first-steps", "pretrain-your-text", "finetune", "blanks", "recipes", "from-glm")
+Parallel = Annotated[
+    int | None, Option(min=1, metavar="N", help="Shards of --to original; 1 unless given.")
+]
+Sizes = Annotated[
+    str | None, Option(metavar="FILE", help="A recipe or config.json, where SRC holds no sizes.")
+]
+
+
+def convert(
+    source: Annotated[str, Argument(metavar="SRC", help="A model in any format.")],
+    out: Annotated[Path, Argument(metavar="DST", help="The folder to write; absent or empty.")],
+    to: Annotated[
+        Literal["glmctl", "original", "hub-glm", "transformers"],
+        Option(help="The format; transformers: glm or glm4, which loads without remote code."),
+    ] = "glmctl",
+    model_parallel: Parallel = None,
+    model_config: Sizes = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write a model in another format, unless a layer of it computes anything else."""
+    from glmctl.stages import convert as stage  # torch loads here, never for --help
+
+    result = stage.run(
+        source,
+        out,
+        to=to,
+        model_parallel=model_parallel,
+        model_config=model_config,
+        note=render.note,
+    )
+    render.show(result, as_json=as_json)
+
+
+def report(
+    runs: Annotated[
+        list[Path], Argument(metavar="RUN...", help="Run folders, also of running runs.")
+    ],
+    out: Annotated[Path, Option(metavar="FILE", help="The page, one HTML file.")] = Path(
+        "report.html"
+    ),
+    as_json: options.Json = False,
+) -> None:
+    """Compare runs in a table, and write a page with the plots of each RUN."""
+    from glmctl.stages.report.page import run
+
+    result = run(runs, out)
+    if as_json:
+        render.show(result, as_json=True)
+        return
+    rows = [row.cells() for row in result.runs]
+    render.table([*rows[0]], [[*row.values()] for row in rows])
+    render.note(f"wrote {result.page}")
+
+
+def guide(
+    name: Annotated[
+        str | None, Argument(metavar="NAME", help="Which guide; without one, the list.")
+    ] = None,
+    lang: Annotated[Literal["en", "zh"], Option(help="English or Chinese.")] = "en",
+    as_json: options.Json = False,
+) -> None:
+    """Read a guide; every command in it works as it is printed."""
+    texts = {known: (GUIDES / lang / f"{known}.md").read_text("utf-8") for known in GUIDE_NAMES}
+    if name is None:
+        subjects = {known: text.splitlines()[2] for known, text in texts.items()}
+        if as_json:
+            render.emit("GuideList", {"lang": lang, "guides": subjects})
+        else:
+            render.table(("guide", "what it is about"), [*subjects.items()])
+    elif name not in texts:
+        close = [known for known in texts if name in known] or get_close_matches(name, texts)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(texts)}"
+        raise UsageError(name, f"there is no guide of this name; {hint}")
+    elif as_json:
+        render.emit("Guide", {"name": name, "lang": lang, "text": texts[name]})
+    else:
+        render.markdown(texts[name])
+
+
+def pull(
+    name: Annotated[str, Argument(metavar="NAME", help="ORG/NAME or ORG/NAME@REVISION.")],
+    out: Annotated[Path | None, Option(metavar="DIR", help="Put a copy there.")] = None,
+    offline: Annotated[bool, Option("--offline", help="Use only what is on this machine.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Fetch a model of the hub, prove every file, and say where it lies and its licence."""
+    from glmctl.stages import pull as stage
+
+    result = stage.run(name, out=out, offline=offline)
+    if result.license is None:
+        render.warn(f"{result.source} states no licence; ask its authors before you use it")
+    render.show(result, as_json=as_json)
+
+
+def push(
+    folder: Annotated[Path, Argument(metavar="DIR", help="A model folder.")],
+    name: Annotated[str, Argument(metavar="NAME", help="ORG/NAME there; made when it is new.")],
+    private: Annotated[bool, Option("--private", help="Show it to you and yours only.")] = False,
+    revision: Annotated[str | None, Option(metavar="BRANCH", help="A branch.")] = None,
+    message: Annotated[str | None, Option(metavar="TEXT", help="Of the commit.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put a model folder on the hub, proved before, with a card made from its manifest."""
+    from glmctl.stages import push as stage
+
+    result = stage.run(folder, name, private=private, revision=revision, message=message)
+    if result.license is None:
+        render.warn(f"{folder} states no licence, so nobody may use the model")
+    render.show(result, as_json=as_json)
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Say what this machine can do and what it lacks; exit 1 when there is a problem."""
+    from glmctl.stages import doctor as stage
+
+    checks = stage.run(Path.cwd())
+    if as_json:
+        render.emit("Diagnosis", {"checks": [*map(vars, checks)]})
+    else:
+        rows = [(c.status, c.name, "; ".join(filter(None, (c.found, c.remedy)))) for c in checks]
+        render.table(("state", "check", "found"), rows)
+    if any(check.status == "problem" for check in checks):
+        raise Exit(1)
