@@ -73,7 +73,7 @@ def assemble(
         lengths: tokens of each sample, [n].
         blanks: what to hide.
         special: ids of the control tokens.
-        config: what is laid out: kind, sentinel, second_position.
+        config: its kind, sentinel and second_position say how.
         max_positions: the place of every span when there are sentinels.
         source_loss_mask: 0 for source tokens that are given, as a prompt is, [L]. As released,
             it counts only where the end of the sample is predicted.

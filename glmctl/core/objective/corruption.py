@@ -7,6 +7,7 @@ sample, start and stop, [S, 3].
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -27,13 +28,13 @@ from glmctl.core.objective.draws import (
     below,
     uniform,
 )
-from glmctl.core.objective.noise import noise_flags
 from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.released import ReleasedSampler, Row
 from glmctl.core.objective.short import SHORTEST, cut_short
 from glmctl.core.objective.spans import (
     LengthLaw,
     document_spans,
+    noise_flags,
     sentence_spans,
     shuffled,
     token_spans,
@@ -47,6 +48,7 @@ SINGLE = DOCUMENT + 1
 """Among the drawn kinds: token objective, exactly one span."""
 
 
+@dataclass
 class Corruption:
     """Corrupts batches of samples; each sample is one document, ``[CLS] ...``.
 
@@ -54,30 +56,16 @@ class Corruption:
     ``"batch"`` the first key seeds the released sampler, which may leave samples out.
     """
 
-    def __init__(
-        self,
-        config: ObjectiveConfig,
-        special: SpecialTokens,
-        sentence_ends: BoolArray,
-        max_positions: int,
-        words: Words | None = None,
-    ) -> None:
-        """Check that the parts go together.
+    config: ObjectiveConfig
+    special: SpecialTokens
+    sentence_ends: BoolArray  # whether a token ends a sentence, by id
+    max_positions: int
+    words: Words | None = None  # given just when `config.whole_words` asks for them
 
-        Args:
-            config: what is hidden.
-            special: ids of the control tokens.
-            sentence_ends: whether a token ends a sentence, by id.
-            max_positions: the longest sample.
-            words: where words begin; given just when ``config.whole_words`` asks for them.
-        """
-        assert config.whole_words == (words is not None)
-        refuse_what_cannot_be_drawn(config, special, max_positions)
-        self.config = config
-        self.special = special
-        self.sentence_ends = sentence_ends
-        self.max_positions = max_positions
-        self.words = words
+    def __post_init__(self) -> None:
+        config = self.config
+        assert config.whole_words == (self.words is not None)
+        refuse_what_cannot_be_drawn(config, self.special, self.max_positions)
         self.law = LengthLaw(config.mean_span_length, config.max_span_length)
         weights = (config.token_weight, config.sentence_weight, config.document_weight)
         sums = np.cumsum([*weights, config.single_span_weight])
@@ -88,7 +76,12 @@ class Corruption:
         tokens = np.asarray(tokens, np.int32)
         lengths = np.asarray(lengths, np.int64)
         if self.config.draw_mode == "batch":
-            return self.corrupt_as_released(tokens, lengths, keys)
+            rng = Random(int(keys[0]))
+            sampler = ReleasedSampler(
+                self.config, self.special, self.sentence_ends, self.max_positions, rng, rng
+            )
+            rows = np.split(tokens, np.cumsum(lengths)[:-1])
+            return sampler.corrupt([Row(row.tolist(), [1] * len(row)) for row in rows])
         if self.config.short_sequence_probability > 0:
             is_cut = uniform(keys, Purpose.IS_SHORT) < self.config.short_sequence_probability
             tokens, lengths, keys = cut_short(
@@ -110,10 +103,8 @@ class Corruption:
                 sample = spans[:, :1]
                 places = starts_of(num_words)[sample] + spans[:, 1:]
                 spans[:, 1:] = edges[places] - starts_of(lengths)[sample]
-        spans = short
-        if len(long):
-            spans = np.concatenate([short, long])
-            spans = spans[np.argsort(spans[:, 0], kind="stable")]
+        spans = np.concatenate([short, long])
+        spans = spans[np.argsort(spans[:, 0], kind="stable")]
         if self.config.span_order == "shuffled":
             spans = spans[shuffled(spans[:, 0], keys, Purpose.SPAN_ORDER)]
         return Blanks(
@@ -183,17 +174,6 @@ class Corruption:
         room = self.max_positions + 1 - (lengths - removed)  # the last place stays in the table
         offsets = below(np.maximum(room, 1), keys, Purpose.POSITION_OFFSET)
         return np.where(is_suffix, 0, offsets)  # as released
-
-    def corrupt_as_released(
-        self, tokens: IntArray, lengths: IntArray, keys: UInt64Array
-    ) -> Examples:
-        """One objective and one generator for the whole batch."""
-        rng = Random(int(keys[0]))
-        sampler = ReleasedSampler(
-            self.config, self.special, self.sentence_ends, self.max_positions, rng, rng
-        )
-        rows = np.split(tokens, np.cumsum(lengths)[:-1])
-        return sampler.corrupt([Row(row.tolist(), [1] * len(row)) for row in rows])
 
 
 def refuse_what_cannot_be_drawn(

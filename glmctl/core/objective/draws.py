@@ -53,13 +53,7 @@ def mix(values: UInt64Array) -> UInt64Array:
 def sample_keys(
     seed: int | IntArray, epoch: int, index: int | IntArray | UInt64Array
 ) -> UInt64Array:
-    """The key of each sample, from which all of its numbers follow, [n].
-
-    Args:
-        seed: of the run, or one for each sample.
-        epoch: pass over the data.
-        index: one sample, or an array of them.
-    """
+    """The key of each sample, from which all of its numbers follow, [n]."""
     keys = np.zeros(np.size(index), np.uint64)
     for part in (seed, epoch, index):
         keys = mix((keys + np.asarray(part).astype(np.uint64)) * STEP + STEP)
@@ -67,19 +61,13 @@ def sample_keys(
 
 
 def bits(keys: UInt64Array, purpose: Purpose, counter: int | IntArray = 0) -> UInt64Array:
-    """64 random bits for each key.
-
-    Args:
-        keys: keys of samples.
-        purpose: what the numbers decide.
-        counter: which number of that purpose, one for each key.
-    """
+    """64 random bits for each key; the counter says which number of that purpose."""
     number = np.atleast_1d(counter).astype(np.uint64)
     return mix(keys + (number + np.uint64((purpose << 32) + 1)) * STEP)
 
 
 def uniform(keys: UInt64Array, purpose: Purpose, counter: int | IntArray = 0) -> FloatArray:
-    """A number in [0, 1) for each key; arguments as for ``bits``."""
+    """A number in [0, 1) for each key."""
     return (bits(keys, purpose, counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

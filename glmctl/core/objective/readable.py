@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from glmctl.core.objective.draws import BoolArray, IntArray
+from glmctl.core.objective.restore import Blank, blanks_of
 from glmctl.core.objective.words import spell
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.sentencepiece import SPACE
@@ -28,13 +29,6 @@ UNDECODED = "\ufffd"
 ESCAPED_BYTE = re.compile(r"[\udc80-\udcff]")
 TOKENS_PER_BLANK = 10
 """Of a long example so many blanks are shown that each can have these tokens around it."""
-
-
-class Blank(NamedTuple):
-    """A blank of Part A."""
-
-    name: str
-    place: int
 
 
 @dataclass(frozen=True)
@@ -80,35 +74,28 @@ class Reader:
         [CLS] and the end token are left out.
         """
         ids, hidden_ids = record["input_ids"], record["target_ids"]
-        in_place = record["objective"] == "mlm"
-        blanks = self.blanks(record)
+        blanks = blanks_in(record)
+        names = self.names(ids, blanks)
         part_a: Part = []
         place = 0
-        for start, stop in sorted(record["spans"]):
-            name, mask = blanks[start]
-            part_a += [(self.text_of(ids[place:mask]), False), (name, True)]
-            place = mask + (stop - start if in_place else 1)
+        for start, stop, mask, _ in sorted(blanks):
+            part_a += [(self.text_of(ids[place:mask]), False), (names[mask], True)]
+            place = mask + (stop - start if record["objective"] == "mlm" else 1)
         part_a.append((self.text_of(ids[place : record["part_a_length"]]), False))
-
         part_b: Part = []
-        place = record["part_a_length"]
-        for start, stop in record["spans"]:
-            first = start if in_place else place
+        for start, stop, mask, first in blanks:
             hidden = self.text_of(hidden_ids[first : first + stop - start])
-            part_b += [("|", False), (blanks[start].name, True), (hidden, False)]
-            place += stop - start + 1
+            part_b += [("|", False), (names[mask], True), (hidden, False)]
         return spaced(part_a), spaced(part_b[1:])
 
-    def blanks(self, record: Mapping[str, Any]) -> dict[int, Blank]:
-        """The blanks of an example, by where their spans start in the source."""
-        blanks: dict[int, Blank] = {}
-        hidden = 0  # tokens before this blank that Part A has not
-        for number, (start, stop) in enumerate(sorted(record["spans"]), 1):
-            mask = start - hidden
-            name = self.tokenizer.token_text(record["input_ids"][mask])
-            blanks[start] = Blank(f"{name[:-1]} {number}{name[-1]}", mask)
-            hidden += 0 if record["objective"] == "mlm" else stop - start - 1
-        return blanks
+    def names(self, ids: Sequence[int], blanks: Sequence[Blank]) -> dict[int, str]:
+        """What the blanks are called, by their place in Part A: numbered from left to right."""
+        masks = sorted(blank.mask for blank in blanks)
+        names: dict[int, str] = {}
+        for number, mask in enumerate(masks, 1):
+            text = self.tokenizer.token_text(ids[mask])
+            names[mask] = f"{text[:-1]} {number}{text[-1]}"
+        return names
 
     def text_of(self, ids: Sequence[int]) -> str:
         """Text of a stretch of tokens, on one line."""
@@ -130,17 +117,11 @@ class Reader:
         )
 
     def explain(self, record: Mapping[str, Any], limit: int) -> Explanation:
-        """Name the tokens of an example and show who sees whom.
-
-        Args:
-            record: the example.
-            limit: the most tokens, and gaps between them, that are shown.
-        """
-        blanks = self.blanks(record)
-        names = {place: name for name, place in blanks.values()}
-        shown = choose_tokens(record, blanks, limit)
+        """Name the tokens of an example, with gaps no more than a limit, and show who sees whom."""
+        shown = choose_tokens(record, limit)
         sees = attention_mask(record["part_a_length"], np.array(shown)).tolist()
         ids, targets, has_loss = record["input_ids"], record["target_ids"], record["loss_mask"]
+        names = self.names(ids, blanks_in(record))
         places, places_in_span = record["position_ids"]
         tokens = [
             TokenView(
@@ -174,33 +155,28 @@ def spaced(part: Part) -> Part:
 
 
 def attention_mask(part_a_length: int, places: IntArray) -> BoolArray:
-    """Part A sees all of Part A; Part B sees Part A and its own past.
+    """Whether the token of a row sees that of a column, [K, K], from their places, [K].
 
-    The model itself builds no such square: Part A and Part B are two calls.
-
-    Args:
-        part_a_length: tokens of Part A.
-        places: of some tokens in their example, [K].
-
-    Returns:
-        True where the token of a row may see that of a column, [K, K].
+    Part A sees all of Part A; Part B sees Part A and its own past. The model itself builds no
+    such square: Part A and Part B are two calls.
     """
     mask: BoolArray = (places < part_a_length) | (places <= places[:, None])
     return mask
 
 
-def choose_tokens(record: Mapping[str, Any], blanks: Mapping[int, Blank], limit: int) -> list[int]:
+def blanks_in(record: Mapping[str, Any]) -> list[Blank]:
+    in_place = record["objective"] == "mlm"
+    return blanks_of(record["spans"], record["part_a_length"], in_place=in_place)
+
+
+def choose_tokens(record: Mapping[str, Any], limit: int) -> list[int]:
     """The tokens to show, ascending: all of a short example."""
-    length, part_a_length = len(record["input_ids"]), record["part_a_length"]
+    length = len(record["input_ids"])
     if length <= limit:
         return [*range(length)]
-    anchors = [0, part_a_length - 1]
-    start_of_span = part_a_length
-    for start, stop in record["spans"][: max(1, limit // TOKENS_PER_BLANK)]:
-        anchors.append(blanks[start].place)
-        if part_a_length < length:
-            anchors += [start_of_span, min(start_of_span + stop - start, length - 1)]
-            start_of_span += stop - start + 1
+    anchors = [0, record["part_a_length"] - 1]
+    for start, stop, mask, first in blanks_in(record)[: max(1, limit // TOKENS_PER_BLANK)]:
+        anchors += [mask, first, min(first + stop - start, length - 1)]
     distance = np.abs(np.arange(length)[:, None] - np.array(anchors)).min(axis=1)
     order = np.argsort(distance, kind="stable")
     for count in range(limit, 0, -1):

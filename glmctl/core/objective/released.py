@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from random import Random
 
 import numpy as np
@@ -23,10 +25,9 @@ from glmctl.core.objective.blank_infilling import (
     assemble,
 )
 from glmctl.core.objective.draws import BoolArray
-from glmctl.core.objective.noise import CONTEXT_RANGE
 from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.short import SHORTEST
-from glmctl.core.objective.spans import LengthLaw
+from glmctl.core.objective.spans import CONTEXT_RANGE, LengthLaw
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import ObjectiveConfig
 
@@ -52,36 +53,20 @@ class Choice:
     noise: tuple[int, ...] = ()  # places of tokens that are fed as [dBLOCK]
 
 
+@dataclass(frozen=True)
 class ReleasedSampler:
-    """Corrupts batches.
+    """Corrupts batches."""
 
-    Args:
-        config: weights and options.
-        special: ids of the control tokens.
-        sentence_ends: whether a token ends a sentence, by id.
-        max_positions: longest row.
-        rng: of all draws but those of the [dBLOCK] noise in Part B.
-        noise_rng: of those.
-    """
+    config: ObjectiveConfig
+    special: SpecialTokens
+    sentence_ends: BoolArray  # whether a token ends a sentence, by id
+    max_positions: int
+    rng: Random
+    noise_rng: Random  # of the [dBLOCK] noise in Part B
 
-    def __init__(
-        self,
-        config: ObjectiveConfig,
-        special: SpecialTokens,
-        sentence_ends: BoolArray,
-        max_positions: int,
-        rng: Random,
-        noise_rng: Random,
-    ) -> None:
-        self.config = config
-        self.special = special
-        self.sentence_ends = sentence_ends
-        self.max_positions = max_positions
-        self.rng = rng
-        self.noise_rng = noise_rng
-        law = LengthLaw(config.mean_span_length, config.max_span_length)
-        self.sizes = range(1, law.max_length + 1)
-        self.size_weights = law.weights.tolist()
+    @cached_property
+    def law(self) -> LengthLaw:
+        return LengthLaw(self.config.mean_span_length, self.config.max_span_length)
 
     def corrupt(self, rows: Sequence[Row]) -> Examples:
         """Choose the objective of the batch, then the blanks of each row."""
@@ -123,9 +108,9 @@ class ReleasedSampler:
     def hide_tokens(self, row: Row, *, is_single: bool) -> Choice | None:
         """Short spans, until they hold the share of the row that is to be hidden."""
         goal = 1 if is_single else int(self.config.mask_ratio * len(row.tokens))
-        sizes: list[int] = []
+        law, sizes = self.law, list[int]()
         while sum(sizes) < goal:
-            sizes += self.rng.choices(self.sizes, self.size_weights)
+            sizes += self.rng.choices(range(1, law.max_length + 1), law.weights.tolist())
         spans = self.place(row.tokens, sizes)
         return None if spans is None else self.finish(row, spans, is_noisy=True)
 
@@ -143,13 +128,9 @@ class ReleasedSampler:
         if start < len(tokens):
             sentences.append((start, len(tokens)))
         self.rng.shuffle(sentences)
-        left = int(self.config.mask_ratio * len(tokens))
-        spans: list[Span] = []
-        for start, stop in sentences:
-            if left <= 0:
-                break
-            spans.append((start, stop))
-            left -= stop - start
+        goal = int(self.config.mask_ratio * len(tokens))
+        before = accumulate((stop - start for start, stop in sentences), initial=0)
+        spans = [span for span, hidden in zip(sentences, before, strict=False) if hidden < goal]
         return self.finish(row, spans)
 
     def hide_long_spans(self, rows: Sequence[Row]) -> list[Choice | None]:
@@ -162,8 +143,8 @@ class ReleasedSampler:
 
     def hide_long_span(self, row: Row, size: int) -> Choice | None:
         """The end of the row, or a span inside it; always the end of several documents."""
-        is_suffix = self.special.eos in row.tokens[:-1]
-        if is_suffix or self.rng.random() < self.config.document_suffix_probability:
+        has_several = self.special.eos in row.tokens[:-1]
+        if has_several or self.rng.random() < self.config.document_suffix_probability:
             length = len(row.tokens)
             return Choice(row, [(length - size, length)], is_suffix=True)
         spans = self.place(row.tokens, [size])
@@ -185,10 +166,10 @@ class ReleasedSampler:
             share = int(room * self.config.mask_ratio)
             last, total = first, 0
             while last < len(sizes):
-                needed = total + sizes[last]
-                if (needed + last - first > room) if is_longest else (needed > share):
+                total += sizes[last]
+                if (total + last - first > room) if is_longest else (total > share):
                     break
-                last, total = last + 1, needed
+                last += 1
             spans += self.scatter(sizes[first:last], start, room)
             first = last
         return spans if first == len(sizes) else None
@@ -232,13 +213,9 @@ class ReleasedSampler:
             spans.sort()
         noise: list[int] = []
         if is_noisy and config.block_mask_probability > 0:
-            for start, stop in spans:
-                draws = [self.noise_rng.random() for _ in range(start, stop)]
-                noise += [
-                    place
-                    for place, number in enumerate(draws, start)
-                    if number < config.block_mask_probability
-                ]
+            hidden = (place for start, stop in spans for place in range(start, stop))
+            chance = config.block_mask_probability
+            noise = [place for place in hidden if self.noise_rng.random() < chance]
         if is_noisy and config.context_mask_ratio > 0:
             noise += self.draw_context_noise(row.tokens, spans)
         return Choice(row, spans, position_offset=offset, noise=tuple(noise))

@@ -1,4 +1,5 @@
 """Which spans to hide: per-sample draws for a whole batch at once (paper, sections 2.1 and 2.2).
+Also which tokens become [dBLOCK], which the released 10B recipe adds to short spans.
 
 Every number comes from the key of its sample, so a sample is corrupted alike in any batch. A
 sample is one document, ``[CLS] ... eos`` or a stretch without eos; the laws are those of the
@@ -26,6 +27,8 @@ from glmctl.core.objective.draws import (
 from glmctl.core.objective.ragged import ragged, rank_in_row, starts_of, sum_before
 
 NUM_BUCKETS = 4096
+CONTEXT_RANGE = 3
+"""Visible tokens this close to a blank, or to the end of the text, may become [dBLOCK]."""
 
 
 class LengthLaw:
@@ -147,3 +150,48 @@ def document_spans(
     start = np.where(is_suffix, lengths - size, inside)
     spans = np.stack([np.arange(len(lengths)), start, start + size], axis=1)
     return spans[longest > 0], is_suffix
+
+
+def noise_flags(
+    spans: IntArray,
+    lengths: IntArray,
+    keys: UInt64Array,
+    hidden_probability: float,
+    context_ratio: float,
+) -> BoolArray | None:
+    """Which source tokens are fed as [dBLOCK] in the samples of some spans, [L]; None: none is.
+
+    Args:
+        hidden_probability: chance of each hidden token.
+        context_ratio: share of the sample that becomes noise in Part A.
+    """
+    if hidden_probability == 0 and context_ratio == 0:
+        return None
+    sample, start, stop = spans.T
+    owner, rank = ragged(stop - start)
+    hidden = starts_of(lengths)[sample[owner]] + start[owner] + rank
+    draws = uniform(keys[sample[owner]], Purpose.HIDDEN_NOISE, start[owner] + rank)
+    noise = np.zeros(lengths.sum(), bool)
+    noise[hidden[draws < hidden_probability]] = True
+    if context_ratio > 0:
+        is_near = near_blanks(spans, lengths)
+        is_near[hidden] = False
+        candidates = np.flatnonzero(is_near)
+        row = np.searchsorted(starts_of(lengths), candidates, side="right") - 1
+        wanted = (context_ratio * lengths).astype(np.int64)
+        order = shuffled(row, keys, Purpose.CONTEXT_NOISE)
+        noise[candidates[order[rank_in_row(row) < wanted[row]]]] = True
+    return noise
+
+
+def near_blanks(spans: IntArray, lengths: IntArray) -> BoolArray:
+    """Tokens near a span or near the end of a sample that has one, [L]."""
+    sample, start, stop = spans.T
+    first = starts_of(lengths)[sample]
+    size = lengths[sample]
+    is_near = np.zeros(lengths.sum(), bool)
+    for distance in range(1, CONTEXT_RANGE + 1):
+        is_near[first + np.maximum(start - distance, 0)] = True
+        is_near[first + np.minimum(stop + distance, size) - 1] = True
+        is_near[first + np.maximum(size - distance, 0)] = True
+    return is_near

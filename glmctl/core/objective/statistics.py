@@ -58,11 +58,7 @@ class Tally:
     part_b: Counter[int] = field(default_factory=Counter)
 
     def result(self, law_share: list[float] | None) -> dict[str, Any]:
-        """Figures by name; source tokens include [CLS] and the end token, as for mask_ratio.
-
-        Args:
-            law_share: of the lengths 1, 2, ...; None: they have no law.
-        """
+        """Figures by name; source tokens include [CLS] and the end token, as for mask_ratio."""
         return {
             "num_lines": self.part_a.total(),
             "num_source_tokens": self.source_tokens,
@@ -95,13 +91,7 @@ class SpanCounter:
         self.num_failed = 0
 
     def add(self, tokens: IntArray, lengths: IntArray, examples: Examples) -> None:
-        """Count the examples of some samples.
-
-        Args:
-            tokens: the samples, one after another, [L].
-            lengths: tokens of each sample, [n].
-            examples: one of each sample, in their order.
-        """
+        """Count the examples of some samples, one of each, in their order."""
         sizes, units = self.corruption.measure(tokens, lengths, examples.spans)
         objective = examples.objective[examples.spans[:, 0]]  # [S]
         for number in np.unique(examples.objective).tolist():
