@@ -25,8 +25,8 @@ from glmctl.core.data.text import (
     find_files,
     read_lines,
 )
-from glmctl.core.tokenizer.load import is_offline
-from glmctl.errors import InputError, MachineError
+from glmctl.core.tokenizer.load import is_offline, not_here
+from glmctl.errors import InputError
 from glmctl.recipe.schema import CorpusConfig
 
 if TYPE_CHECKING:
@@ -92,29 +92,19 @@ class Part:
 
 
 def open_sources(corpora: Sequence[CorpusConfig]) -> list[Part]:
-    """The files and data sets of corpora, in a fixed order.
-
-    Raises:
-        InputError: one is not what it should be.
-        MachineError: one must be fetched and the network is not allowed.
-    """
+    """The files and data sets of corpora, in a fixed order."""
     sources = []
     for corpus in corpora:
         if corpus.path is not None:
             for file in find_files(corpus.path):
                 sources.append(Part(str(file), corpus.column, file, 0, file.stat().st_size))
         else:
-            name = dataset_name(corpus)
+            named = [f"hf:{corpus.dataset}" + (f"@{corpus.revision}" if corpus.revision else "")]
+            named += [f"config {corpus.config}"] if corpus.config else []
+            name = " ".join([*named, f"split {corpus.split or 'train'}"])
             dataset = open_dataset(corpus, name)
             sources.append(Part(name, corpus.column, dataset, 0, dataset.data.nbytes))
     return sources
-
-
-def dataset_name(corpus: CorpusConfig) -> str:
-    """How messages and manifests call a data set."""
-    named = [f"hf:{corpus.dataset}" + (f"@{corpus.revision}" if corpus.revision else "")]
-    named += [f"config {corpus.config}"] if corpus.config else []
-    return " ".join([*named, f"split {corpus.split or 'train'}"])
 
 
 def read_documents(source: Part, broken: BrokenRows) -> Iterator[str]:
@@ -126,11 +116,7 @@ def read_documents(source: Part, broken: BrokenRows) -> Iterator[str]:
 def read_parquet(
     file: Path, column: str, start: int, stop: int, broken: BrokenRows
 ) -> Iterator[list[str]]:
-    """The documents of the row groups that start in a range of bytes, some at a time.
-
-    Raises:
-        InputError: the file is damaged or has no such column of strings.
-    """
+    """The documents of the row groups that start in a range of bytes, some at a time."""
     with opened(file, column) as parquet:
         first = 0
         for group in range(parquet.num_row_groups):
@@ -202,23 +188,13 @@ def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[s
 
 
 def open_dataset(corpus: CorpusConfig, name: str) -> Any:
-    """The column of a data set, mapped into memory; fetched unless it is on this machine.
-
-    Args:
-        corpus: names the data set.
-        name: what messages call it.
-
-    Raises:
-        InputError: there is no such data set, split, configuration or column, or it is damaged.
-        MachineError: it must be fetched, and the network is forbidden or does not answer.
-    """
+    """The column of a data set, mapped into memory; fetched unless it is on this machine."""
     import datasets
     import huggingface_hub.constants
     from datasets.exceptions import DatasetsError
     from pyarrow import ArrowException
 
-    offline = is_offline()
-    if offline:  # both look at the environment only once, and only at their own variable
+    if is_offline():  # both look at the environment only once, and only at their own variable
         huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -238,12 +214,7 @@ def open_dataset(corpus: CorpusConfig, name: str) -> Any:
                 )
             found = splits[split]
     except ConnectionError as problem:
-        reason = "the network is switched off" if offline else "the hub does not answer"
-        raise MachineError(
-            name,
-            f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "
-            "there is a network, or name files of your own with path",
-        ) from problem
+        raise not_here(name, "name files of your own with path") from problem
     except (ArrowException, DatasetsError, OSError, ValueError) as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise

@@ -100,33 +100,20 @@ class ShardPlan:
 def plan_shards(
     corpora: Sequence[CorpusConfig], tokenizer: Tokenizer, *, on_error: OnError = "stop"
 ) -> ShardPlan:
-    """Look at what there is; the names and weights of the corpora do not matter here.
-
-    Raises:
-        InputError: a source is not what it should be.
-        MachineError: a source must be fetched and the network is not allowed.
-    """
+    """Look at what there is; the names and weights of the corpora do not matter here."""
     return ShardPlan(tokenizer, open_sources(corpora), on_error)
 
 
 def write_shards(
     plan: ShardPlan, out: Path, processes: int, advance: Callable[[int], None]
-) -> dict[str, Any]:
-    """Write the shards of a plan, or what is missing of them.
+) -> Record:
+    """Write the shards of a plan, or what is missing of them, and give the manifest.
 
     Args:
         plan: what to write.
         out: folder of the shards; new, empty, or left by the same plan.
         processes: how many work at once; the shards are the same for any number.
         advance: told how many more bytes of the sources are done.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        InputError: a line of the text is invalid, there is no document, or a shard is damaged.
-        UsageError: the folder holds something else.
-        MachineError: a process died.
     """
     if (out / MANIFEST).is_file():
         manifest = found_manifest(plan, out)
@@ -139,19 +126,13 @@ def write_shards(
         broken.first += starmap(BrokenRow, record.pop("first_broken"))
         records.append(record)
         advance(sum(part.num_bytes for part in unit))
-    manifest = make_manifest(plan, records, broken.named())
-    finish(plan, out, manifest)
+    manifest = finish(plan, out, records, broken.named())
     broken.warn()
     return manifest
 
 
-def found_manifest(plan: ShardPlan, out: Path) -> dict[str, Any]:
-    """The manifest of shards that are there already.
-
-    Raises:
-        UsageError: they are not those of the plan.
-        InputError: they are damaged.
-    """
+def found_manifest(plan: ShardPlan, out: Path) -> Record:
+    """The manifest of shards that are there already, and are those of the plan."""
     manifest = read_manifest(out)
     if manifest | plan.made_of != manifest:
         raise UsageError(str(out), "holds shards of another text or tokenizer; name another folder")
@@ -163,11 +144,7 @@ def found_manifest(plan: ShardPlan, out: Path) -> dict[str, Any]:
 
 
 def begin(plan: ShardPlan, out: Path) -> None:
-    """Make the folder of the records; those of another plan are removed.
-
-    Raises:
-        UsageError: the folder of the shards holds something else.
-    """
+    """Make the folder of the records; those of another plan are removed."""
     begun = [*out.glob(f"{UNFINISHED}*")]
     if not begun and out.is_dir() and any(out.iterdir()):
         raise UsageError(str(out), "is not empty; name another folder")
@@ -277,12 +254,10 @@ def write_shard(plan: ShardPlan, out: Path, number: int) -> Record:
     return record
 
 
-def make_manifest(
-    plan: ShardPlan, records: Sequence[Record], broken: Sequence[str]
-) -> dict[str, Any]:
-    """What a reader needs to know; shards without a document are left out."""
+def finish(plan: ShardPlan, out: Path, records: Sequence[Record], broken: Sequence[str]) -> Record:
+    """Write the manifest, and remove shards without a document and what only work needs."""
     counts = ("num_documents", "num_tokens", "num_empty", "num_broken")
-    return {
+    manifest = {
         **plan.made_of,
         "tokenizer_section": plan.tokenizer.config.model_dump(),
         "dtype": plan.dtype.str,
@@ -290,14 +265,6 @@ def make_manifest(
         "broken": broken,
         "shards": [record for record in records if record["num_documents"]],
     }
-
-
-def finish(plan: ShardPlan, out: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest, and remove what only an unfinished folder needs.
-
-    Raises:
-        InputError: there is no document; then nothing is left.
-    """
     kept = {shard[key] for shard in manifest["shards"] for key in ("file", "index")}
     for file in out.glob("shard-*"):
         if file.name not in kept:
@@ -308,9 +275,9 @@ def finish(plan: ShardPlan, out: Path, manifest: dict[str, Any]) -> None:
     shutil.rmtree(out / plan.records)
     if not kept:
         names = ", ".join(source.name for source in plan.sources[:3])
-        broken = manifest["broken"]
         why = f"all rows are broken, first {broken[0]}" if broken else "every row is empty"
         raise InputError(names, f"no document in it: {why}; name other text")
+    return manifest
 
 
 @contextmanager

@@ -8,6 +8,7 @@ ends a sample is the recipe's business.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from bisect import bisect_right
@@ -24,7 +25,6 @@ from glmctl.errors import InputError
 FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX_DTYPE = np.dtype("<u8")
-HASH_BYTES = 1 << 24
 REMEDY = "remove the folder and make the shards again with glmctl tokenize"
 
 Int32Array = NDArray[np.int32]
@@ -50,11 +50,7 @@ class TokenStore:
 
     @classmethod
     def open(cls, folder: Path | str) -> TokenStore:
-        """Open a folder of shards; sizes are checked, digests are not.
-
-        Raises:
-            InputError: it is not one, or a file does not have the size that it should have.
-        """
+        """Open a folder of shards; sizes are checked, digests are not."""
         return cls(Path(folder), read_manifest(Path(folder)))
 
     def tokens(self, document: int, start: int, stop: int) -> Int32Array:
@@ -64,29 +60,17 @@ class TokenStore:
         return self._tokens[shard][first + start : first + stop].astype(np.int32)
 
     def verify(self) -> None:
-        """Read everything and compare the digests.
-
-        Raises:
-            InputError: a file is damaged.
-        """
-        digests = [
-            (self.folder / shard[name], shard[key])
-            for shard in self.manifest["shards"]
-            for name, key in (("file", "digest"), ("index", "index_digest"))
-        ]
-        for file, expected in digests:
-            found = digest_of(file)
-            if found != expected:
-                raise InputError(
-                    str(file), f"damaged: its digest is {found}, expected {expected}; {REMEDY}"
-                )
+        """Read everything and compare the digests."""
+        for shard in self.manifest["shards"]:
+            for name, key in (("file", "digest"), ("index", "index_digest")):
+                file, expected = self.folder / shard[name], shard[key]
+                found = digest_of(file)
+                if found != expected:
+                    problem = f"damaged: its digest is {found}, expected {expected}; {REMEDY}"
+                    raise InputError(str(file), problem)
 
     def require_tokenizer(self, fingerprint: str) -> None:
-        """Refuse to be read with another tokenizer than the shards were made with.
-
-        Raises:
-            InputError: the fingerprints differ.
-        """
+        """Refuse to be read with another tokenizer than the shards were made with."""
         made_with = self.manifest["tokenizer"]
         if made_with != fingerprint:
             path = self.manifest["tokenizer_section"]["path"]
@@ -98,11 +82,7 @@ class TokenStore:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a folder says about its shards.
-
-    Raises:
-        InputError: it says nothing, or nothing that this version understands.
-    """
+    """What a folder says about its shards, in a format that this version understands."""
     file = folder / MANIFEST
     if not file.is_file():
         raise InputError(
@@ -133,8 +113,5 @@ def joined(parts: Sequence[Int64Array]) -> Int64Array:
 
 def digest_of(file: Path) -> str:
     """xxh3-128 of a file."""
-    digest = xxhash.xxh3_128()
     with file.open("rb") as stream:
-        while block := stream.read(HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()

@@ -36,12 +36,7 @@ class DataSources:
     """Told what takes a while."""
 
     def corpora(self) -> list[TokenStore]:
-        """The sources to train on, in the order of the recipe.
-
-        Raises:
-            UsageError: two of them would share a folder.
-            InputError: one is invalid.
-        """
+        """The sources to train on, in the order of the recipe."""
         taken = {HELD_OUT}
         for name in (corpus.name for corpus in self.config.corpus):
             if name in taken or not re.fullmatch(r"\w[\w.-]*", name):
@@ -88,6 +83,10 @@ def data_fingerprint(config: DataConfig, stores: Sequence[TokenStore], seed: int
         }
         for corpus, store in zip(config.corpus, stores, strict=True)
     ]
-    rows = {"sequence_length": config.sequence_length, "pack": config.pack, "seed": seed}
-    content = {"corpora": corpora, **rows}
+    content = {
+        "corpora": corpora,
+        "sequence_length": config.sequence_length,
+        "pack": config.pack,
+        "seed": seed,
+    }
     return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())

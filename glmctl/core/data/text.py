@@ -90,11 +90,7 @@ class BrokenRows:
         self.first: list[BrokenRow] = []
 
     def add(self, row: BrokenRow) -> None:
-        """Take note of a row.
-
-        Raises:
-            InputError: broken rows are not to be skipped.
-        """
+        """Take note of a row, or stop at it."""
         if self.on_error == "stop":
             raise InputError(
                 row.where(),
@@ -121,14 +117,7 @@ class BrokenRows:
 
 
 def find_files(source: str | Path) -> list[Path]:
-    """The files of a source, in a fixed order.
-
-    Args:
-        source: a file, a folder (searched through for files that can be read) or a built-in name.
-
-    Raises:
-        InputError: there is nothing to read.
-    """
+    """The files of a source, in a fixed order: a file, those of a folder, or a built-in name."""
     place = BUILTIN.get(str(source), Path(source))
     if place.is_file():
         return [place]
@@ -153,17 +142,17 @@ def text_suffix(file: Path) -> str:
 
 
 def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
-    """The texts of the lines of a source, as they arrive."""
-    for file, number, lines in read_source(inputs):
-        name = None if file is None else str(file)
-        yield [read_line(name, *place, holds_json(file)) for place in enumerate(lines, number)]
+    """The texts of the lines of :func:`read_source`."""
+    for file, first, lines in read_source(inputs):
+        yield [read_line(file, number, line) for number, line in enumerate(lines, first)]
 
 
-def read_line(file: str | None, number: int, line: bytes, is_json: bool) -> Line:
+def read_line(file: Path | None, number: int, line: bytes) -> Line:
+    name = None if file is None else str(file)
     try:
-        return Line(file, number, line_text(line, is_json=is_json))
+        return Line(name, number, line_text(line, is_json=holds_json(file)))
     except ValueError as problem:
-        return Line(file, number, error=str(problem))
+        return Line(name, number, error=str(problem))
 
 
 def read_source(inputs: Sequence[str]) -> Iterator[tuple[Path | None, int, list[bytes]]]:
@@ -200,11 +189,7 @@ def stream_lines(stream: io.BufferedReader) -> Iterator[list[bytes]]:
 
 
 def file_lines(file: Path) -> Iterator[list[bytes]]:
-    """Lines of a file without their newline, some at a time.
-
-    Raises:
-        InputError: the file holds a table, or is compressed and damaged.
-    """
+    """Lines of a file without their newline, some at a time."""
     if file.suffix == PARQUET:
         raise InputError(str(file), "holds no lines; tokenize --out and recipes read Parquet")
     for _, data in blocks(file, num_bytes=READ_BYTES):
@@ -214,14 +199,9 @@ def file_lines(file: Path) -> Iterator[list[bytes]]:
 def read_lines(
     file: Path, column: str, start: int, stop: int, broken: BrokenRows
 ) -> Iterator[list[str]]:
-    """The documents of about a megabyte of lines at a time; an empty one for an empty line.
+    """The documents of the lines that start in a range of bytes, about a megabyte at a time.
 
-    Args:
-        file: of text or JSON Lines.
-        column: key of the text in JSON Lines.
-        start: lines that start before this byte are left to others.
-        stop: as are those that start here or later; a compressed file is read to its end.
-        broken: told of lines that hold no text.
+    An empty line has an empty one. A compressed file is read to its end.
     """
     key = column if holds_json(file) else None
     end = sys.maxsize if file.suffix in COMPRESSED else stop
@@ -236,9 +216,6 @@ def blocks(
 
     Yields:
         Where the first line starts, and the lines.
-
-    Raises:
-        InputError: the compressed file is damaged.
     """
     with open_binary(file) as stream:
         place = start
@@ -290,11 +267,7 @@ def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRo
 
 
 def line_text(line: bytes, *, is_json: bool, key: str = "text") -> str:
-    """Text of a line without its end.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
+    """Text of a line without its end; a ValueError says what is wrong with it."""
     try:
         text = line.decode().removesuffix("\r")
         return json_text(text, key) if is_json else text
@@ -311,11 +284,7 @@ def line_text(line: bytes, *, is_json: bool, key: str = "text") -> str:
 
 
 def json_text(line: str, key: str) -> str:
-    """The text of a JSON Lines record.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """The text of a JSON Lines record; a ValueError says that it has none."""
     if not line.strip():
         return ""
     record = json.loads(line)
@@ -328,11 +297,7 @@ def json_text(line: str, key: str) -> str:
 
 
 def reject_surrogates(text: str) -> None:
-    """Half a surrogate pair is no character and has no UTF-8.
-
-    Raises:
-        ValueError: the text holds one.
-    """
+    """Half a surrogate pair is no character and has no UTF-8: a ValueError."""
     try:
         text.encode()
     except UnicodeEncodeError as problem:

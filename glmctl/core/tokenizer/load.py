@@ -31,17 +31,7 @@ REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model", "*tokenizer*.json"
 
 
 def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Tokenizer:
-    """Open the tokenizer that a section describes.
-
-    Args:
-        config: the section.
-        folder: where a relative path starts; the current folder unless given.
-
-    Raises:
-        InputError: no such vocabulary, or it is damaged.
-        UsageError: the layout does not fit the vocabulary.
-        MachineError: the vocabulary must be fetched and the network is not allowed.
-    """
+    """Open the tokenizer that a section describes; a relative path starts at a folder."""
     check_layout(config)
     file = vocabulary_file(resolve(config.path, folder), config.kind)
     vocabulary: Vocabulary
@@ -101,12 +91,8 @@ def find_tokenizer(
 def released_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     """The tokenizer of a released model of ChatGLM or GLM-4; None when its files are not there.
 
-    Args:
-        folder: of the model.
-        config: what its config.json says.
-
-    Raises:
-        InputError: it is damaged, or is that of another family.
+    ``config`` is what the config.json of the model says; the tokenizer of another family is an
+    error.
     """
     section = released_section(folder)
     if section is None:
@@ -170,11 +156,7 @@ def vocabulary_file(place: Path, kind: Kind) -> Path:
 
 
 def resolve(name: str, folder: Path | None) -> Path:
-    """The place on this machine that a tokenizer's name means.
-
-    Raises:
-        InputError: there is nothing.
-    """
+    """The place on this machine that a tokenizer's name means."""
     if name == DEFAULT:
         return ASSETS / f"{DEFAULT}.model"
     if name.startswith("hf:"):
@@ -196,14 +178,19 @@ def is_offline() -> bool:
     )
 
 
-def fetch(name: str) -> Path:
-    """The folder of a vocabulary of the hub, fetched unless it is here already.
+def not_here(name: str, otherwise: str) -> MachineError:
+    """What there is to say of a thing of the hub that this machine does not have."""
+    reason = "the network is switched off" if is_offline() else "the hub does not answer"
+    return MachineError(
+        name,
+        f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "
+        f"there is a network, or {otherwise}",
+    )
 
-    Raises:
-        MachineError: the network is forbidden or does not answer.
-    """
+
+def fetch(name: str) -> Path:
+    """The folder of a vocabulary of the hub, fetched unless it is here already."""
     repository, _, revision = name.removeprefix("hf:").partition("@")
-    offline = is_offline()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -212,15 +199,10 @@ def fetch(name: str) -> Path:
             repository,
             revision=revision or None,
             allow_patterns=REMOTE_FILES,
-            local_files_only=offline,
+            local_files_only=is_offline(),
         )
     except LocalEntryNotFoundError as problem:
-        reason = "the network is switched off" if offline else "the hub does not answer"
-        raise MachineError(
-            name,
-            f"not on this machine, and {reason}; unset GLMCTL_OFFLINE and HF_HUB_OFFLINE where "
-            "there is a network, or name a file of your own",
-        ) from problem
+        raise not_here(name, "name a file of your own") from problem
     except (HfHubHTTPError, ValueError) as problem:
         raise InputError(name, f"cannot be fetched: {str(problem).splitlines()[0]}") from problem
     return Path(folder)
