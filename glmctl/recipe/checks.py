@@ -10,15 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glmctl.recipe import schema
     from glmctl.recipe.model import ModelConfig
-    from glmctl.recipe.schema import (
-        CorpusConfig,
-        DecodeConfig,
-        ObjectiveConfig,
-        Recipe,
-        TopologyConfig,
-        TrainConfig,
-    )
+    from glmctl.recipe.schema import ObjectiveConfig, Recipe
 
 Lines = Iterator[str]
 
@@ -34,11 +28,8 @@ def heads_divide_the_width(model: ModelConfig) -> Lines:
 
 def query_groups_are_whole(model: ModelConfig) -> Lines:
     heads, groups = model.num_attention_heads, model.num_kv_heads
-    if groups is not None and heads % groups:
-        yield (
-            f"num_kv_heads: {groups} does not divide num_attention_heads {heads}; "
-            f"try {near_divisors(heads, groups)}"
-        )
+    if groups is not None:
+        yield from divides("num_kv_heads", groups, "num_attention_heads", heads)
 
 
 def components_are_read(model: ModelConfig) -> Lines:
@@ -72,7 +63,7 @@ def pairs_can_turn(model: ModelConfig) -> Lines:
         )
 
 
-def one_duration(train: TrainConfig) -> Lines:
+def one_duration(train: schema.TrainConfig) -> Lines:
     lengths = {"steps": train.steps, "tokens": train.tokens, "epochs": train.epochs}
     given = [f"{name} = {value}" for name, value in lengths.items() if value is not None]
     if len(given) != 1:
@@ -80,29 +71,27 @@ def one_duration(train: TrainConfig) -> Lines:
         yield f"steps, tokens, epochs: {found}; exactly one of them says how long the run is"
 
 
-def some_objective_has_weight(objective: ObjectiveConfig) -> Lines:
+def objective_can_draw(objective: ObjectiveConfig) -> Lines:
     if not objective.total_weight:
         yield "token_weight: all four weights are 0; give one of them a positive value"
-
-
-def words_are_drawn_by_sample(objective: ObjectiveConfig) -> Lines:
     if objective.whole_words and objective.draw_mode != "sample":
         yield "whole_words: true, but draw_mode 'batch' draws tokens as released; use 'sample'"
 
 
-def corpus_is_read(corpus: CorpusConfig) -> Lines:
+def corpus_is_read(corpus: schema.CorpusConfig) -> Lines:
     path, dataset = corpus.path, corpus.dataset
-    if path is not None and dataset is not None:
+    if path is None and dataset is None:
+        yield "path: missing; state it (a file or a folder), or dataset (a name of the hub)"
+    elif path is not None and dataset is not None:
         yield (
             f"path: {path!r} and dataset {dataset!r} are two sources; leave one out, "
             "or make two corpora of them"
         )
-    if path is None and dataset is None:
-        yield "path: missing; state it (a file or a folder), or dataset (a name of the hub)"
-    named = {"revision": corpus.revision, "config": corpus.config, "split": corpus.split}
-    for key, value in named.items():
-        if path is not None and dataset is None and value is not None:
-            yield f"{key}: {value!r} belongs to a dataset, and path is given; leave it out"
+    elif path is not None:
+        named = {"revision": corpus.revision, "config": corpus.config, "split": corpus.split}
+        for key, value in named.items():
+            if value is not None:
+                yield f"{key}: {value!r} belongs to a dataset, and path is given; leave it out"
     if not corpus.weight:
         yield (
             f"weight: 0 would never read {corpus.name!r}; take the corpus out of the list, or "
@@ -110,7 +99,7 @@ def corpus_is_read(corpus: CorpusConfig) -> Lines:
         )
 
 
-def fills_can_be_chosen(decode: DecodeConfig) -> Lines:
+def fills_can_be_chosen(decode: schema.DecodeConfig) -> Lines:
     beams, penalty = decode.num_beams, decode.length_penalty
     for name, value in (("top_k", decode.top_k), ("top_p", decode.top_p)):
         if value is not None and decode.temperature == 0:
@@ -139,7 +128,7 @@ def fills_can_be_chosen(decode: DecodeConfig) -> Lines:
         )
 
 
-def replicas_are_whole(topology: TopologyConfig) -> Lines:
+def replicas_are_whole(topology: schema.TopologyConfig) -> Lines:
     size, world = topology.replica_size, topology.world_size
     tensor, pipeline = topology.tensor_parallel_size, topology.pipeline_parallel_size
     if world % size:
@@ -151,27 +140,21 @@ def replicas_are_whole(topology: TopologyConfig) -> Lines:
 
 
 def model_divides_over_a_replica(recipe: Recipe) -> Lines:
-    model, topology = recipe.model, recipe.topology
-    stages = 1 if topology.stage_layers is not None else topology.pipeline_parallel_size
-    for part, count, key, degree in (
-        ("num_attention_heads", model.num_attention_heads, "tensor", topology.tensor_parallel_size),
-        ("num_kv_heads", model.num_kv_heads or 0, "tensor", topology.tensor_parallel_size),
-        ("num_layers", model.num_layers, "pipeline", stages),
+    model, tensor = recipe.model, recipe.topology.tensor_parallel_size
+    pipeline, stages = recipe.topology.pipeline_parallel_size, recipe.topology.stage_layers
+    for part, count in (
+        ("model.num_attention_heads", model.num_attention_heads),
+        ("model.num_kv_heads", model.num_kv_heads or 0),
     ):
-        if count % degree:
-            yield (
-                f"topology.{key}_parallel_size: {degree} does not divide model.{part} {count}; "
-                f"try {near_divisors(count, degree)}"
-            )
-
-
-def stages_hold_the_layers(recipe: Recipe) -> Lines:
-    stages, size = recipe.topology.stage_layers, recipe.topology.pipeline_parallel_size
-    layers = recipe.model.num_layers
-    if stages is not None and (len(stages), sum(stages)) != (size, layers):
+        yield from divides("topology.tensor_parallel_size", tensor, part, count)
+    if stages is None:
+        key = "topology.pipeline_parallel_size"
+        yield from divides(key, pipeline, "model.num_layers", model.num_layers)
+    elif (len(stages), sum(stages)) != (pipeline, model.num_layers):
         yield (
             f"topology.stage_layers: {len(stages)} stages of {sum(stages)} layers in all, but "
-            f"pipeline_parallel_size is {size} and model.num_layers {layers}; make them agree"
+            f"pipeline_parallel_size is {pipeline} and model.num_layers {model.num_layers}; make "
+            "them agree"
         )
 
 
@@ -219,21 +202,20 @@ def probe_has_text(recipe: Recipe) -> Lines:
         )
 
 
-def noise_has_a_token(recipe: Recipe) -> Lines:
+def special_tokens_are_there(recipe: Recipe) -> Lines:
+    """Those that the objective puts into the input."""
+    objective, tokenizer = recipe.objective, recipe.tokenizer
     noise = {
-        "block_mask_probability": recipe.objective.block_mask_probability,
-        "context_mask_ratio": recipe.objective.context_mask_ratio,
+        "block_mask_probability": objective.block_mask_probability,
+        "context_mask_ratio": objective.context_mask_ratio,
     }
     used = [f"{name} {value}" for name, value in noise.items() if value]
-    if used and not recipe.tokenizer.noise_token:
+    if used and not tokenizer.noise_token:
         yield (
             f"tokenizer.noise_token: false, but objective.{' and '.join(used)} puts [dBLOCK] into "
             "the input; set it to true"
         )
-
-
-def sentinels_have_tokens(recipe: Recipe) -> Lines:
-    if recipe.objective.sentinel and not recipe.tokenizer.num_sentinels:
+    if objective.sentinel and not tokenizer.num_sentinels:
         yield (
             "objective.sentinel: true needs tokenizer.num_sentinels; "
             "set it to the most spans that a sample can have"
@@ -247,8 +229,8 @@ def position_fits_the_objective(recipe: Recipe) -> Lines:
         yield f"model.position: {position!r} does not fit objective.kind {kind!r}; use {fitting!r}"
 
 
-def stage_has_its_section(recipe: Recipe) -> Lines:
-    stage = recipe.recipe.stage
+def stage_has_what_it_reads(recipe: Recipe) -> Lines:
+    stage, needs = recipe.recipe.stage, recipe.recipe.needs
     for owner, name, section, what in (
         ("quantize", "quantize", recipe.quantize, "the model to quantize"),
         ("finetune", "task", recipe.task, "what to train for"),
@@ -260,14 +242,16 @@ def stage_has_its_section(recipe: Recipe) -> Lines:
                 f"recipe.stage: {stage!r} does not read the section [{name}]; set it to "
                 f"{owner!r}, or leave the section out"
             )
-
-
-def record_says_what_it_needs(recipe: Recipe) -> Lines:
-    stage, needs = recipe.recipe.stage, recipe.recipe.needs
     if stage == "record" and needs is None:
         yield "recipe.needs: missing; a record says what a run would need, or state another stage"
     if stage != "record" and needs is not None:
         yield f"recipe.needs: is not read with stage {stage!r}; leave it out"
+
+
+def divides(key: str, divisor: int, name: str, number: int) -> Lines:
+    if number % divisor:
+        near = near_divisors(number, divisor)
+        yield f"{key}: {divisor} does not divide {name} {number}; try {near}"
 
 
 def near_divisors(number: int, wish: int) -> str:

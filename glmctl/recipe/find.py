@@ -57,9 +57,6 @@ def find_parent(path: Path, parent: object, place: str) -> Path:
         path: the file that says so.
         parent: what it says.
         place: what the user called the recipe.
-
-    Raises:
-        UsageError: it names none.
     """
     if not isinstance(parent, str):
         raise UsageError(place, f"recipe.extends: should be one path as a string; found {parent!r}")

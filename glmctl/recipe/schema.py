@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from glmctl.recipe import checks
 from glmctl.recipe.model import ModelConfig, TokenizerConfig
@@ -45,7 +39,7 @@ class RecipeConfig(Section):
 class ObjectiveConfig(Section):
     """Which tokens are hidden and in what order they come back (paper, sections 2.1 and 2.2)."""
 
-    checks = (checks.some_objective_has_weight, checks.words_are_drawn_by_sample)
+    checks = (checks.objective_can_draw,)
 
     kind: Literal["blank_infilling", "mlm"] = "blank_infilling"
     """mlm: every hidden token becomes [MASK] in place and is predicted there, as BERT."""
@@ -88,12 +82,8 @@ class ObjectiveConfig(Section):
 
     @property
     def total_weight(self) -> float:
-        return (
-            self.token_weight
-            + self.sentence_weight
-            + self.document_weight
-            + self.single_span_weight
-        )
+        spans = self.token_weight + self.single_span_weight
+        return spans + self.sentence_weight + self.document_weight
 
 
 class CorpusConfig(Section):
@@ -351,13 +341,10 @@ class Recipe(Section):
         checks.sequence_fits_the_model,
         checks.warmup_ends_before_the_decay,
         checks.probe_has_text,
-        checks.noise_has_a_token,
-        checks.sentinels_have_tokens,
+        checks.special_tokens_are_there,
         checks.position_fits_the_objective,
         checks.model_divides_over_a_replica,
-        checks.stages_hold_the_layers,
-        checks.stage_has_its_section,
-        checks.record_says_what_it_needs,
+        checks.stage_has_what_it_reads,
     )
 
     recipe: RecipeConfig
@@ -385,6 +372,5 @@ class Recipe(Section):
     @property
     def micro_steps(self) -> int:
         """Forward and backward passes a replica makes for one optimizer step."""
-        return self.train.global_batch_size // (
-            self.train.rows_at_once * self.topology.data_parallel_size
-        )
+        at_once = self.train.rows_at_once * self.topology.data_parallel_size
+        return self.train.global_batch_size // at_once

@@ -28,11 +28,7 @@ def copy_text(path: Path, folder: Path) -> str:
 
 
 def check_grammar(path: Path) -> None:
-    """Refuse a file whose grammar is not one of ours.
-
-    Raises:
-        UsageError: it is newer, or no number at all.
-    """
+    """Refuse a file whose grammar is not one of ours."""
     number = table_at(parse(path, str(path)), "recipe").get("schema", GRAMMAR)
     if type(number) is not int or number != GRAMMAR:
         raise UsageError(

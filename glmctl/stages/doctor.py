@@ -25,6 +25,7 @@ GIB = 2**30
 LEAST_BYTES = GIB  # glm-base needs 1.2 GiB for a checkpoint; less than this serves no run
 DRIVER = Path("/proc/driver/nvidia/version")
 OFF = ("", "0", "false")
+MODEL = "glmctl-default"
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,7 @@ class Check:
 
 
 def run(folder: Path) -> list[Check]:
-    """Look at this machine.
-
-    Args:
-        folder: where runs would be written; what the check of the filesystem writes is removed.
-    """
+    """Look at this machine; the folder is one where runs would be written."""
     hub_cache = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser().absolute()
     return [
         Check("ok", "glmctl", __version__),
@@ -58,28 +55,23 @@ def run(folder: Path) -> list[Check]:
 
 
 def check_packages(requirements: Sequence[str], installed: Callable[[str], str]) -> Iterator[Check]:
-    """Compare every package that glmctl declares with the versions that were tested.
-
-    Args:
-        requirements: as the metadata of a package lists them.
-        installed: the version of a package.
-    """
+    """Compare the packages that glmctl declares with the versions that are installed."""
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, requirements):
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue  # for an extra, or another system
-        name, remedy = requirement.name, f"pip install '{requirement.name}{requirement.specifier}'"
         try:
-            found = installed(name)
+            found = installed(requirement.name)
         except PackageNotFoundError:
-            yield Check("problem", name, "not installed", remedy)
-            continue
-        if requirement.specifier.contains(found, prereleases=True):
-            yield Check("ok", name, found)
+            problem = "not installed"
         else:
+            if requirement.specifier.contains(found, prereleases=True):
+                yield Check("ok", requirement.name, found)
+                continue
             problem = f"{found} is not among the tested versions, {requirement.specifier}"
-            yield Check("problem", name, problem, remedy)
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        yield Check("problem", requirement.name, problem, remedy)
 
 
 def check_devices() -> Iterator[Check]:
@@ -91,19 +83,17 @@ def check_devices() -> Iterator[Check]:
         yield Check("problem", "torch", problem, "pip install --force-reinstall torch")
         return
     traits = torch.cpu.get_capabilities()
-    name = traits.get("cpu_name") or platform.machine()
+    name, amx = traits.get("cpu_name"), "AMX" if traits.get("amx_bf16") else "no AMX"
     cores = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()} cores"
     kernels = f"kernels for {torch.backends.cpu.get_cpu_capability()}"
-    amx = "AMX" if traits.get("amx_bf16") else "no AMX"
-    yield Check("ok", "CPU", f"{name}, {cores}, {kernels}, {amx}")
+    yield Check("ok", "CPU", f"{name or platform.machine()}, {cores}, {kernels}, {amx}")
     if not torch.cuda.is_available():
         yield describe_no_gpu(DRIVER.exists(), torch.version.cuda)
         return
     has_flash = torch.backends.cuda.is_flash_attention_available()
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
-        capability = (gpu.major, gpu.minor)
-        yield describe_gpu(number, gpu.name, gpu.total_memory, capability, has_flash)
+        yield describe_gpu(number, gpu.name, gpu.total_memory, (gpu.major, gpu.minor), has_flash)
 
 
 def describe_gpu(
@@ -141,28 +131,23 @@ def check_disk(name: str, folder: Path) -> Check:
 
 def check_filesystem(folder: Path) -> Check:
     """Do what every checkpoint and run relies on: write, fsync, rename over, lock."""
-    name, remedy = "filesystem", "work in a folder of a local POSIX filesystem"
     try:
         with tempfile.TemporaryDirectory(prefix=".glmctl-doctor-", dir=folder) as scratch:
-            rename_over(Path(scratch))
+            rename_over(Path(scratch, "new"), Path(scratch, "old"))
             hold_lock(Path(scratch, "lock"))
     except OSError as error:
-        return Check("problem", name, f"{folder}: {error.strerror or error}", remedy)
-    return Check("ok", name, "write, fsync, atomic rename, fsync of the folder, lock")
+        remedy = "work in a folder of a local POSIX filesystem"
+        return Check("problem", "filesystem", f"{folder}: {error.strerror or error}", remedy)
+    return Check("ok", "filesystem", "write, fsync, atomic rename, fsync of the folder, lock")
 
 
-def rename_over(folder: Path) -> None:
-    """Replace a durable file by another, as a checkpoint is published.
-
-    Raises:
-        OSError: the filesystem refuses a step, or gives back something else.
-    """
-    old, new = folder / "old", folder / "new"
+def rename_over(new: Path, old: Path) -> None:
+    """Replace a durable file by another, as a checkpoint is published."""
     for file in (old, new):
         file.write_text(file.name)
         sync(file)
     new.rename(old)
-    sync(folder)
+    sync(old.parent)
     if old.read_text() != "new" or new.exists():
         raise OSError("a renamed file does not take the place of the other")
 
@@ -193,12 +178,11 @@ def check_network() -> Check:
 
 def check_model() -> Check:
     """Open the default model, which proves its bytes, and fill a blank with it."""
-    name = "glmctl-default"
     try:
         from glmctl.core.open import load
 
-        load(name).infill(["[MASK]"], max_new_tokens=1)
+        load(MODEL).infill(["[MASK]"], max_new_tokens=1)
     except (ImportError, OSError, GlmctlError) as error:
-        problem = f"{name} cannot be used: {error}"
+        problem = f"{MODEL} cannot be used: {error}"
         return Check("problem", "model", problem, "install glmctl again")
-    return Check("ok", "model", f"{name} opens and fills a blank")
+    return Check("ok", "model", f"{MODEL} opens and fills a blank")

@@ -239,11 +239,7 @@ def refuse_idle_options(
     explains: bool,
     chats: bool,
 ) -> None:
-    """Stop before anything is loaded.
-
-    Raises:
-        UsageError: settings that would do nothing together, or an empty choice.
-    """
+    """Stop before anything is loaded."""
     given = {
         "--explain": explains,
         "--num-beams": config.num_beams > 1,

@@ -108,12 +108,7 @@ def run(
 
 
 def refuse_other_layouts(recipe: Recipe, device: torch.device, *, is_asked: bool) -> None:
-    """Replicas are whole, and need a GPU each; on a CPU they are asked for by name.
-
-    Raises:
-        UsageError: the recipe splits the model over GPUs.
-        MachineError: the machine has fewer GPUs than the recipe asks for.
-    """
+    """Replicas are whole, and need a GPU each; on a CPU they are asked for by name."""
     topology = recipe.topology
     if topology.sharding != "none" or topology.replica_size > 1:
         raise UsageError(
@@ -259,11 +254,7 @@ def train(
 
 
 def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
-    """The weights that a run starts from: random ones, or those of another run.
-
-    Raises:
-        InputError: the other model has other sizes or another tokenizer.
-    """
+    """The weights that a run starts from: random ones, or those of another run."""
     path = recipe.train.initial_model
     if path is None or CheckpointStore(folder.checkpoints, recipe.train.keep).steps():
         model = GLM(recipe.model)
@@ -287,11 +278,7 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
 
 
 def sized_for(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """Fill in the rows of the word embedding.
-
-    Raises:
-        UsageError: the recipe gives the vocabulary too few.
-    """
+    """Fill in the rows of the word embedding."""
     if config.vocab_rows is None:
         return config.model_copy(update={"vocab_rows": rows_for(tokenizer.size)})
     if config.vocab_rows < tokenizer.size:
@@ -330,11 +317,7 @@ def make_manifest(
     tokenizer: Tokenizer,
     stores: Sequence[TokenStore],
 ) -> dict[str, Any]:
-    """What the run is made with; tokenizer and data must be what they were.
-
-    Raises:
-        InputError: a corpus holds other text than when the run began.
-    """
+    """What the run is made with; tokenizer and data must be what they were."""
     known = folder.read_manifest()
     manifest = describe_run(recipe, state.device) | {
         "tokenizer": tokenizer.fingerprint,

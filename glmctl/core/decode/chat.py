@@ -43,11 +43,7 @@ class Chat(Beginning):
 
 
 def read_messages(values: Any) -> tuple[Message, ...]:
-    """Messages as JSON holds them.
-
-    Raises:
-        ValueError: saying what is wrong.
-    """
+    """Messages as JSON holds them."""
     if not isinstance(values, list) or not values:
         raise ValueError('"messages" is not a list of messages')
     messages = []
@@ -62,11 +58,7 @@ def read_messages(values: Any) -> tuple[Message, ...]:
 
 
 def refuse_no_chat(tokenizer: Tokenizer, source: str) -> None:
-    """Find out whether there is a format of messages.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Find out whether there is a format of messages."""
     if tokenizer.config.special not in (*ROUNDS, *WITH_ROLES):
         raise InputError(
             source,
@@ -76,11 +68,7 @@ def refuse_no_chat(tokenizer: Tokenizer, source: str) -> None:
 
 
 def message_ids(messages: Sequence[Message], tokenizer: Tokenizer, place: str) -> list[int]:
-    """What a model reads before its answer; errors name the place that the messages come from.
-
-    Raises:
-        InputError: the format has no such role there.
-    """
+    """What a model reads before its answer; errors name the place that the messages come from."""
     special, layout = tokenizer.special, tokenizer.config.special
     start = [special.strings["[gMASK]"], special.sop]
     refuse_other_roles([message.role for message in messages], layout, place)

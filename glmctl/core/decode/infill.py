@@ -105,11 +105,7 @@ def uniforms_of(rows: Sequence[Row]) -> list[float]:
 
 
 def make_prompt(text: str, tokenizer: Tokenizer, max_positions: int, place: str) -> Prompt:
-    """Lay a text with blanks out as Part A; errors name the place it comes from.
-
-    Raises:
-        InputError: the text has no blank, or more tokens than the model has positions.
-    """
+    """Lay a text with blanks out as Part A; errors name the place it comes from."""
     special = tokenizer.special
     blanks = blank_ids(special)
     is_chatglm = tokenizer.config.special == "chatglm"

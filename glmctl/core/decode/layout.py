@@ -88,11 +88,7 @@ class Reader:
 
 
 def derive_layout(input_ids: Tensor, special: SpecialTokens) -> tuple[Tensor, list[int]]:
-    """Places [B, 2, S] and lengths of Part A, when the spans stand in the order of the blanks.
-
-    Raises:
-        InputError: a row has another number of spans than of blanks.
-    """
+    """Places [B, 2, S] and lengths of Part A, when the spans stand in the order of the blanks."""
     blanks = blank_ids(special)
     rows, lengths = [], []
     for number, ids in enumerate(input_ids.tolist(), 1):
@@ -124,9 +120,6 @@ def derive_from_start(
         layout: the ids of those.
         has_spans: the answer stands at the place of the blank and counts in the span; else only
             an answer to a mask stands there, one to a gmask goes on counting.
-
-    Raises:
-        InputError: a row has no blank.
     """
     rows, lengths = [], part_a_lengths(input_ids, layout)
     for number, (ids, length) in enumerate(zip(input_ids.tolist(), lengths, strict=True), 1):
@@ -147,11 +140,7 @@ def derive_from_start(
 
 
 def part_a_lengths(input_ids: Tensor, layout: LayoutConfig) -> list[int]:
-    """What stands before the start token of each row.
-
-    Raises:
-        InputError: a row has none.
-    """
+    """What stands before the start token of each row."""
     lengths = []
     for number, ids in enumerate(input_ids.tolist(), 1):
         if layout.sop not in ids:

@@ -13,11 +13,7 @@ from glmctl.errors import NumericalError
 def refuse_non_finite(
     step: int, loss: float, grad_norm: float, rate: float, first_row: int, num_rows: int
 ) -> None:
-    """Stop before a weight changes.
-
-    Raises:
-        NumericalError: the loss or the gradient norm is not finite.
-    """
+    """Stop before a weight changes."""
     if math.isfinite(loss) and math.isfinite(grad_norm):
         return
     raise NumericalError(

@@ -44,9 +44,6 @@ def settle_micro_batch(
     """Fill in `train.micro_batch_size`: the most rows whose planned memory is free.
 
     A run keeps the size that it began with, if that is `known`; processes on one CPU share memory.
-
-    Raises:
-        MachineError: not even one row fits.
     """
     if recipe.train.micro_batch_size != "auto":
         return recipe

@@ -135,13 +135,7 @@ def fit(
 def train_step(
     state: TrainState, data: StepData, config: TrainConfig, rate: float, stop: StopSignals
 ) -> StepMetrics:
-    """One update on the mean loss per target token of the whole global batch.
-
-    Raises:
-        NumericalError: before any weight has changed.
-        InputError: no token of the global batch is hidden.
-        StopSignalError: between two micro steps; no weight has changed.
-    """
+    """One update on the mean loss per target token of the whole global batch."""
     replicas, device = state.replicas, state.device
     flops = needed_flops(state.model.config, data.micro_batches.values())
     counts = (data.num_targets, data.num_tokens, flops, stop.received is not None)

@@ -18,11 +18,7 @@ class MetricsLog:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add one line, in one write, so that a kill leaves at most a part of the last one.
-
-        Raises:
-            MachineError: the disk is full or not writable.
-        """
+        """Add one line, in one write, so that a kill leaves at most a part of the last one."""
         try:
             with self.path.open("ab", buffering=0) as file:
                 file.write(json.dumps(record).encode() + b"\n")

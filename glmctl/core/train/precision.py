@@ -21,11 +21,7 @@ HYSTERESIS = 2
 
 
 def choose_device(asked: str | None) -> torch.device:
-    """The device to compute on: cuda when there is one, unless told.
-
-    Raises:
-        MachineError: cuda is asked for and there is none.
-    """
+    """The device to compute on: cuda when there is one, unless told."""
     has_cuda = torch.cuda.is_available()
     if asked == "cuda" and not has_cuda:
         raise MachineError("--device cuda", "no CUDA GPU is found; use --device cpu")

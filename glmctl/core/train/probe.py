@@ -124,9 +124,6 @@ def make_probe(held: TokenStore, data: TrainingData, tokenizer: Tokenizer) -> Pr
     """Corrupt the held text and look up the training's most frequent hidden token.
 
     Its blanks are short, whatever the run mixes; its language is seen from its letters.
-
-    Raises:
-        InputError: the held text has no blank.
     """
     trained = data.corruption
     names = ("kind", "mask_ratio", "mean_span_length", "max_span_length")

@@ -62,11 +62,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out.
-
-        Raises:
-            UsageError: another process holds the folder.
-        """
+        """Keep other processes out."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / LOCK).open("a") as file:
             try:
@@ -79,12 +75,7 @@ class RunFolder:
             yield
 
     def settle(self, recipe: Recipe, *, fresh: bool, force: bool) -> None:
-        """Make the folder ready for the recipe: begin, continue, or start over.
-
-        Raises:
-            UsageError: the folder holds another experiment, other files, or a run that --fresh
-                alone may not delete.
-        """
+        """Make the folder ready for the recipe: begin, continue, or start over."""
         if force and not fresh:
             raise UsageError("--force", "lets --fresh delete a run; it does nothing without it")
         if not self.recipe.exists():

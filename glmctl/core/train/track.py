@@ -50,9 +50,6 @@ def tracking(recipe: Recipe, root: Path, step: int, *, is_first: bool) -> Iterat
     """Give the tracker that `[track]` asks for, after `step` steps, and close it at the end.
 
     The first replica sends, the others keep silent.
-
-    Raises:
-        MachineError: wandb does not answer or knows no user.
     """
     tracker = Tracker()
     if is_first and recipe.track.tensorboard:
@@ -101,11 +98,7 @@ def begin_wandb(config: WandbConfig, recipe: Recipe, root: Path) -> Any:
 
 
 def require_packages(config: TrackConfig) -> None:
-    """Look for the packages before anything is built.
-
-    Raises:
-        MachineError: one that the recipe asks for is not installed.
-    """
+    """Look for the packages before anything is built."""
     asked = {"tensorboard": config.tensorboard, "wandb": config.wandb is not None}
     remedies = {"tensorboard": "'glmctl[track]'", "wandb": "wandb, or leave track.wandb out"}
     missing = [name for name in asked if asked[name] and find_spec(name) is None]

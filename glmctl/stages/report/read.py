@@ -116,11 +116,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """Read one run folder.
-
-    Raises:
-        InputError: it is none, or no step is done yet, or a file is damaged.
-    """
+    """Read one run folder."""
     missing = [file for file in ("recipe.toml", "manifest.json") if not (folder / file).is_file()]
     if missing:
         raise InputError(str(folder), f"is no run: {missing[0]} is missing; name a run folder")
