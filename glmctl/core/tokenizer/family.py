@@ -175,11 +175,19 @@ def layout_of(file: Path, kind: Kind, settings: Mapping[str, Any]) -> Layout | N
     """The layout of a vocabulary, when it is one of ours."""
     if kind == "tokenizer_json" and ROLES[-1].encode() not in file.read_bytes():
         return None
+    stated = json.dumps(settings).lower()
+    if kind == "tiktoken" and not re.search(r'chatglm|"model_type": "glm4?"|\[gmask\]', stated):
+        raise InputError(
+            str(file),
+            f"holds ranks of byte pairs (tiktoken), and no {' or '.join(SETTINGS)} beside it names "
+            "ChatGLM, GLM-4 or [gMASK]; if it is GLM-4's, add --special glm-4 or put those files "
+            "there; else take it away: another family's is not read",
+        )
     if kind != "sentencepiece":
         return "glm-4-0414" if settings.get("model_type") == "glm4" else "glm-4"
     if file.name == "ice_text.model":
         return "chatglm"
-    if "chatglm" in json.dumps(settings).lower():
+    if "chatglm" in stated:
         return second_or_third(file, settings)
     return None
 
@@ -200,17 +208,16 @@ def second_or_third(file: Path, settings: Mapping[str, Any]) -> Layout:
 
 
 def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
-    """Compare ids with those that a config.json states.
+    """Compare ids with those that config.json and tokenizer_config.json state.
 
     Raises:
         InputError: naming each that differs.
     """
+    strings, name = tokenizer.special.strings, tokenizer.vocabulary.files[0].name
     expected = {"eos_token_id": answer_ends(tokenizer)}
     if tokenizer.config.special == "chatglm":
-        strings = tokenizer.special.strings
         expected |= {"bos_token_id": (strings["<sop>"],), "mask_token_id": (strings["[MASK]"],)}
         expected |= {"gmask_token_id": (strings["[gMASK]"],)}
-    name = tokenizer.vocabulary.files[0].name
     problems = []
     for key, ids in expected.items():
         stated = config.get(key)
@@ -218,6 +225,13 @@ def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder:
         if stated is not None and not any(token in ids for token in given):
             known = " or ".join(f"{token} ({tokenizer.token_text(token)})" for token in ids)
             problems.append(f"{key} is {stated}, and in {name} it is {known}")
+    added = read_settings(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
+    for stated, token in added.items():
+        text = token["content"]
+        if strings.get(text, int(stated)) != int(stated):
+            problems.append(
+                f"{text} is {stated} in tokenizer_config.json, and in {name} it is {strings[text]}"
+            )
     if problems:
         raise InputError(
             str(folder / "config.json"), *problems, "take the tokenizer that came with the model"

@@ -279,6 +279,7 @@ def test_keys_that_do_not_go_together_are_refused(section, where, problem):
 )
 def test_a_damaged_file_of_ranks_is_refused(tmp_path, content, problem):
     (tmp_path / "tokenizer.model").write_text(content)
+    (tmp_path / "config.json").write_text('{"model_type": "chatglm"}')
     with pytest.raises(InputError, match=problem):
         find_tokenizer(str(tmp_path))
 
@@ -299,6 +300,30 @@ def test_a_json_file_of_another_kind_is_refused(copied, change, problem):
     (folder / "tokenizer.json").write_text(json.dumps(content | change))
     with pytest.raises(InputError, match=problem):
         find_tokenizer(str(folder))
+
+
+def test_ranks_that_nothing_calls_glm4s_are_refused(copied):
+    folder = copied("glm-4", model_type="llama", eos_token_id=2)
+    for load in (find_tokenizer, lambda name: released_tokenizer(Path(name), {})):
+        with pytest.raises(InputError, match=r"holds ranks .* names ChatGLM, GLM-4 or \[gMASK\]"):
+            load(str(folder))
+    assert find_tokenizer(str(folder), special="glm-4").config.special == "glm-4"
+    settings = {"additional_special_tokens": ["[MASK]", "[gMASK]"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert find_tokenizer(str(folder)).config.special == "glm-4"
+
+
+def test_ids_of_special_tokens_that_are_stated_otherwise_are_refused(copied):
+    folder = copied("glm-4", model_type="chatglm")
+    added = {"332": {"content": "[gMASK]"}, "901": {"content": "<sop>"}, "7": {"content": "?"}}
+    settings = {"added_tokens_decoder": added}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError) as caught:
+        released_tokenizer(folder, {})
+    assert caught.value.problems == (
+        "<sop> is 901 in tokenizer_config.json, and in tokenizer.model it is 334",
+        "take the tokenizer that came with the model",
+    )
 
 
 def test_a_json_file_without_the_tokens_of_the_family_is_refused(copied):
