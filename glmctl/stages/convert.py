@@ -11,17 +11,12 @@ from typing import Any
 
 from glmctl.core.agreement import refuse_difference
 from glmctl.core.checkpoint import durable
+from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.core.checkpoint.find import PROVENANCE_FILE, Found, find_lazily, place_of
 from glmctl.core.checkpoint.folder import write_model_folder
 from glmctl.core.checkpoint.release import SCALE
 from glmctl.core.checkpoint.translate import CONFIG_FILE
-from glmctl.core.checkpoint.write import (
-    Format,
-    fitting_targets,
-    misfits,
-    write_original,
-    write_release,
-)
+from glmctl.core.checkpoint.write import refuse_misfits, write_release
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.family import answer_ends
 from glmctl.core.tokenizer.special import FAMILY
@@ -82,9 +77,7 @@ def run(
     place = place_of(source)
     found = find_lazily(place, model_config)
     refuse_incomplete(source, found)
-    if problems := misfits(to, found):
-        fitting = f"formats that can hold it: {', '.join(fitting_targets(found))}"
-        raise InputError(f"{source} to {to}", *problems, fitting)
+    refuse_misfits(to, found, f"{source} to {to}")
     origin = {"source": found.source or source, **found.provenance, "converted_from": source}
 
     def finish(scratch: Path) -> None:
@@ -108,10 +101,8 @@ def run(
         )
     else:
         with durable.publish(out) as scratch:
-            if to == "original":
-                write_original(scratch, found, model_parallel or 1)
-            else:
-                write_release(scratch, to, found, token_ids(place, found.tokenizer))
+            ids = token_ids(place, found.tokenizer)
+            write_release(scratch, to, found, model_parallel or 1, ids)
             if found.tokenizer is not None and to == "original":
                 note("the original format holds no tokenizer, so it is left out")
             elif found.tokenizer is not None:

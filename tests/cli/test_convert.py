@@ -20,7 +20,7 @@ def test_a_format_that_cannot_hold_the_model_ends_with_3(glmctl, tmp_path):
     done = glmctl("convert", "glmctl-default", "out", "--to", "transformers")
     assert (done.returncode, done.stdout) == (3, "")
     assert "error: glmctl-default to transformers" in done.stderr
-    assert "formats that can hold it: glmctl, original" in done.stderr
+    assert "the model can be written with --to glmctl or --to original" in done.stderr
     assert not [*tmp_path.iterdir()]
 
 

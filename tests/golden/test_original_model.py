@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmctl.core.checkpoint.dialects.original import our_name, read_tensors
+from glmctl.core.checkpoint.dialects.original import our_name, read_with_heads
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
@@ -33,7 +33,7 @@ def original(recorded):
             attention_dropout=0.0,
         )
         model = GLM(config).eval()
-        tensors = read_tensors(recorded(f"glm_orig/{name}"))
+        tensors = read_with_heads(recorded(f"glm_orig/{name}"))[0]
         model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         return model
 
@@ -90,8 +90,8 @@ def test_merged_model_parallel_shards_give_the_logits_of_the_whole(original, arr
 
 
 def test_merged_shards_equal_the_whole_checkpoint_bit_for_bit(recorded):
-    whole = read_tensors(recorded("glm_orig/ckpt"))
-    merged = read_tensors(recorded("glm_orig/ckpt_mp2"))
+    whole = read_with_heads(recorded("glm_orig/ckpt"))[0]
+    merged = read_with_heads(recorded("glm_orig/ckpt_mp2"))[0]
     assert whole.keys() == merged.keys()
     assert all(torch.equal(whole[name], merged[name]) for name in whole)
 
@@ -225,7 +225,7 @@ def test_cached_decoding_gives_the_logits_of_the_original(original, arrays):
 
 def test_the_checkpoint_with_random_states_of_the_original_is_read_as_data(recorded, arrays):
     rows = arrays("train8.npz")
-    tensors = read_tensors(recorded("glm_orig/ckpt_writer"))
+    tensors = read_with_heads(recorded("glm_orig/ckpt_writer"))[0]
     for name in (name for name in rows if name.startswith("final:")):
         assert_equal(tensors[our_name(name.removeprefix("final:"))], rows[name], atol=2e-5)
 

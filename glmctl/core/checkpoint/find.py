@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from glmctl.core.checkpoint import hub
 from glmctl.core.checkpoint.dialects import original
-from glmctl.core.checkpoint.dialects.detect import detect
+from glmctl.core.checkpoint.dialects.detect import detect, dialects
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.durable import read_json
 from glmctl.core.checkpoint.folder import REMEDY, is_model_folder, read_model_folder
 from glmctl.core.checkpoint.release import read_release
@@ -33,14 +34,6 @@ PROVENANCE_FILE = "glmctl-provenance.json"
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
 NO_TABLE = 512  # relative positions have no table, so this bounds nothing
-# What a config.json of the original's sizes calls them -> our names.
-CONFIG_NAMES = {
-    "num_layers": "num_layers",
-    "hidden_size": "hidden_size",
-    "num_attention_heads": "num_attention_heads",
-    "max_sequence_length": "max_positions",
-    "layernorm_epsilon": "norm_eps",
-}
 
 
 @dataclass(frozen=True)
@@ -98,6 +91,9 @@ def find_here(path: Path, model: str | None) -> Found:
     """Read whatever model there is under a path."""
     if original.find_shards(path):
         return read_original(path, model)
+    has_config = (path / CONFIG_FILE).is_file() and not is_model_folder(path)
+    if has_config and has_tensor_files(path):
+        return read_released(path, model)
     if model is not None:
         raise UsageError(str(path), f"holds its own sizes; leave out model '{model}'")
     if is_model_folder(path):
@@ -109,8 +105,6 @@ def find_here(path: Path, model: str | None) -> Found:
     steps = CheckpointStore(path / "checkpoints", keep=1).steps()
     if steps:
         return read_checkpoint(path / "checkpoints" / f"step-{steps[-1]:08d}")
-    if (path / CONFIG_FILE).is_file() and has_tensor_files(path):
-        return read_released(path)
     raise InputError(
         str(path),
         "holds no model: looked for config.toml with model.safetensors (a model folder), model/ or "
@@ -146,10 +140,22 @@ def read_folder(folder: Path) -> Found:
     )
 
 
-def read_released(folder: Path) -> Found:
-    """A folder of the hub's GLM, ChatGLM or GLM-4."""
-    values = read_json(folder / CONFIG_FILE, "fetch the folder again")
+def read_released(folder: Path, model: str | None) -> Found:
+    """A folder of the hub's GLM, ChatGLM or GLM-4; or a learned prefix over its model."""
     stored = open_tensor_files(folder)
+    if is_prefix := only_prefix(stored):
+        if model is None:
+            raise InputError(
+                str(folder),
+                f"holds only a learned prefix of a ChatGLM (P-tuning v2), {', '.join(stored)}; it "
+                "belongs over the model that it was trained with: give that as model= in Python, "
+                "or join both by `glmctl convert PREFIX OUT --model-config MODEL`",
+            )
+        folder = place_of(model)
+        stored = open_tensor_files(folder) | stored
+    elif model is not None:
+        raise UsageError(str(folder), f"holds its own sizes; leave out model '{model}'")
+    values = read_json(folder / CONFIG_FILE, "fetch the folder again")
     dialect = detect(values, stored)
     if isinstance(dialect, str):
         raise InputError(str(folder / CONFIG_FILE), dialect)
@@ -161,15 +167,32 @@ def read_released(folder: Path) -> Found:
         quantize=release.quantize,
         layout=release.layout,
         heads=release.heads,
-        abilities=released_abilities(release.config),
+        abilities=() if is_prefix else released_abilities(folder, dialect, values),
     )
 
 
-def released_abilities(config: ModelConfig) -> tuple[str, ...]:
-    """What a released model does by its kind; of a GLM it is not known."""
-    if config.attention == "causal":
-        return ("causal", "chat")
-    return ("token", "prefix", "chat") if config.position.startswith("rotary") else ()
+def only_prefix(names: Collection[str]) -> bool:
+    modules = tuple(f"{dialect.prefix}." for dialect in dialects() if dialect.prefix)
+    return all(name.startswith(modules) for name in names)
+
+
+def released_abilities(folder: Path, dialect: Dialect, values: Values) -> tuple[str, ...]:
+    """What all models of a format were trained for, and chat where the folder says so.
+
+    A base model has the tensors and the tokens of roles of the chat that was made of it, so it is
+    told by its name, and a chat by its name or its template of messages.
+    """
+    settings: Values = {}
+    if (folder / "tokenizer_config.json").is_file():
+        settings = read_json(folder / "tokenizer_config.json", "fetch the folder again")
+    record = hub.read_record(folder) or {}
+    given = (record.get("source"), values.get("_name_or_path"), settings.get("name_or_path"))
+    names = " ".join(Path(str(name)).name.lower() for name in given)
+    has_template = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
+    is_base = re.search(r"\bbase\b", names) is not None
+    if is_base or "chat" in dialect.abilities or not (has_template or "chat" in names):
+        return dialect.abilities
+    return (*dialect.abilities, "chat")
 
 
 def read_checkpoint(folder: Path) -> Found:
@@ -232,15 +255,13 @@ def given_sizes(file: Path, name: str) -> dict[str, Any]:
     """Sizes that a recipe or a config.json states, under our names."""
     if file.suffix != ".json":
         return load_recipe(name).model.model_dump(exclude={"vocab_rows"})
-    try:
-        values = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(str(file), "no such file; give a recipe or a config.json") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(str(file), f"is not JSON: {error}; correct it there") from error
-    if not isinstance(values, dict):
-        raise InputError(str(file), "holds no JSON object; it should hold the sizes of the model")
-    return {ours: values[theirs] for theirs, ours in CONFIG_NAMES.items() if theirs in values}
+    values = read_json(file, "give a recipe, or a config.json with the sizes of the model")
+    sizes = original.ORIGINAL.sizes
+    return {
+        ours: values[theirs]
+        for ours, theirs in sizes.items()
+        if theirs in values and ours != "vocab_rows"
+    }
 
 
 def stored_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ PICKLED_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 OTHER_FILES = (
     *("config.json", "config.toml", "manifest.json", "README.md", "*LICENSE*"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "chat_template.jinja",
     *REMOTE_FILES,
 )
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}|git-sha1:[0-9a-f]{40}")

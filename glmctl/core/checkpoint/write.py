@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from torch import Tensor
 
 from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.dialects import original
-from glmctl.core.checkpoint.dialects.dialect import Dialect
-from glmctl.core.checkpoint.dialects.glm4 import GLM, GLM4
-from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
-from glmctl.core.checkpoint.find import CONFIG_NAMES, Found
+from glmctl.core.checkpoint.dialects.detect import dialects
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Format
+from glmctl.core.checkpoint.find import Found
 from glmctl.core.checkpoint.release import part_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
+from glmctl.errors import InputError
 from glmctl.recipe.model import ModelConfig, RotaryConfig
 
-Format = Literal["glmctl", "original", "hub-glm", "transformers"]
 TRAINING_KEYS = {"init_std", "position_init", "dropout", "attention_dropout"}
 """Of `[model]`; a model that is not trained computes the same without them."""
 
@@ -35,48 +34,57 @@ def misfits(target: Format, found: Found) -> list[str]:
         return []
     problems = []
     if found.quantize is not None:
-        problems.append(f"its linears hold integers of {found.quantize.bits} bits")
+        problems.append(
+            f"quantize.bits is {found.quantize.bits}; {target} holds weights in floating types only"
+        )
     if found.objective is not None and not found.objective.second_position:
-        problems.append("it does not count the place inside a span (objective.second_position)")
-    heads = original.HEAD_NAMES if target == "original" else dialect_of(target, found.config).heads
-    known = {theirs.rstrip(".") for theirs in heads.values()}
-    for name in found.heads:
-        if not any(name.startswith(f"{module}.") for module in known):
-            problems.append(f"tensor {name} of a task or a prompt has no place there")
-    try:
-        theirs = computed_values(read_back(target, found.config))
-    except ValidationError as error:
-        return [*problems, *(issue["msg"] for issue in error.errors())]
-    ours = computed_values(found.config)
-    return problems + [
-        f"{key} is {value!r}; there it is {theirs[key]!r}"
-        for key, value in ours.items()
-        if key in theirs and value != theirs[key]
+        problems.append(
+            f"objective.second_position is False; {target} holds models that count the place "
+            "inside a span only"
+        )
+    dialect = dialect_of(target, found.config)
+    modules = {ours: theirs for theirs, ours in dialect.heads.items()}
+    known = f"{target} holds {', '.join(modules) or 'none'} of a task or a prompt"
+    problems += [
+        f"tensor {name} is of a task or a prompt; {known}"
+        for name in found.heads
+        if name.rpartition(".")[0] not in modules
     ]
+    return problems + differences(dialect, found.config)
 
 
-def fitting_targets(found: Found) -> list[str]:
-    """The formats that can hold a model."""
-    return [target for target in get_args(Format) if not misfits(target, found)]
+def refuse_misfits(target: Format, found: Found, place: str) -> None:
+    """Find out whether a format can hold a model.
 
-
-def read_back(target: Format, config: ModelConfig) -> ModelConfig:
-    """The sizes and components that a folder of this format would be read to have."""
-    if target == "original":
-        return original.computed_by(config)
-    dialect = dialect_of(target, config)
-    values = config_json(dialect, config)
-    sizes = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
-    ties = values.get("tie_word_embeddings", True)
-    return ModelConfig.model_validate(
-        {**sizes, **dialect.components(values), "tie_embeddings": ties}
-    )
+    Raises:
+        InputError: naming each key that it cannot, and the formats that can.
+    """
+    if problems := misfits(target, found):
+        fitting = [f"--to {other}" for other in get_args(Format) if not misfits(other, found)]
+        raise InputError(place, *problems, f"the model can be written with {' or '.join(fitting)}")
 
 
 def dialect_of(target: Format, config: ModelConfig) -> Dialect:
-    if target == "hub-glm":
-        return HUB_GLM
-    return GLM4 if config.norm_placement == "sandwich" else GLM
+    """Of the formats that are written under one name, the one that is nearest to a model."""
+    written = [dialect for dialect in dialects() if dialect.written_as == target]
+    return min(written, key=lambda dialect: len(differences(dialect, config)))
+
+
+def differences(dialect: Dialect, config: ModelConfig) -> list[str]:
+    """What a folder of a format would be read to have, where it is not what a model has."""
+    values = config_json(dialect, config)
+    sizes = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
+    ties = values.get("tie_word_embeddings", True)
+    try:
+        back = ModelConfig(**(sizes | dialect.components(values) | {"tie_embeddings": ties}))
+    except ValidationError as error:
+        return [f"{dialect.name} holds no such model: {issue['msg']}" for issue in error.errors()]
+    theirs = computed_values(back)
+    return [
+        f"{key} is {value!r}; {dialect.name} has {theirs[key]!r}"
+        for key, value in computed_values(config).items()
+        if key in theirs and value != theirs[key]
+    ]
 
 
 def computed_values(config: ModelConfig) -> dict[str, Any]:
@@ -100,45 +108,46 @@ def derived_sizes(config: ModelConfig) -> dict[str, int]:
 
 def config_json(dialect: Dialect, config: ModelConfig) -> dict[str, Any]:
     """What a config.json says of a model."""
-    assert dialect.values is not None
     sizes = config.model_dump() | derived_sizes(config)
     named = {theirs: sizes[ours] for ours, theirs in dialect.sizes.items()}
-    return {"model_type": dialect.model_type, **named, **dialect.values(config)}
+    kind = {"model_type": dialect.model_type} if dialect.model_type else {}
+    return kind | named | dialect.values(config)
 
 
-def write_original(folder: Path, found: Found, degree: int) -> None:
-    """Write a checkpoint of the original code with a config.json beside it."""
-    sizes = found.config.model_dump()
-    named = {theirs: sizes[ours] for theirs, ours in CONFIG_NAMES.items()}
-    has_spans = found.config.position == "learned_2d"
-    named |= {"vocab_size": sizes["vocab_rows"], "block_position_encoding": has_spans}
-    named["relative_encoding"] = found.config.position == "relative_xl"
-    durable.write_json(folder / CONFIG_FILE, named)
-    original.write_shards(folder, found.tensors, found.heads, found.config, degree)
-
-
-def write_release(folder: Path, target: Format, found: Found, token_ids: Mapping[str, Any]) -> None:
-    """Write safetensors and a config.json.
+def write_release(
+    folder: Path, target: Format, found: Found, degree: int, token_ids: Mapping[str, Any]
+) -> None:
+    """Write tensors and a config.json.
 
     Args:
         folder: where.
-        target: hub-glm or transformers.
-        found: the model, which fits.
-        token_ids: what config.json says of the special tokens.
+        target: a released format, which can hold the model.
+        found: the model.
+        degree: model-parallel shards of the original.
+        token_ids: what config.json says of the special tokens, where it says anything of them.
     """
     dialect = dialect_of(target, found.config)
+    values = config_json(dialect, found.config)
+    modules = {ours: theirs for theirs, ours in dialect.heads.items()}
+    heads = {}
+    for name in found.heads:
+        module, _, kind = name.rpartition(".")
+        heads[f"{modules[module]}.{kind}"] = name
+    has_wrapper = any(not name.startswith("prompt.") for name in found.heads)
+    lead = dialect.lead if has_wrapper else ""
+    theirs = picked(found.heads, heads)
+    if target == "original":
+        durable.write_json(folder / CONFIG_FILE, values)
+        original.write_shards(folder, found.tensors, lead, theirs, found.config, degree)
+        return
     dtype = str(found.tensors["word_embedding.weight"].dtype).removeprefix("torch.")
-    values = config_json(dialect, found.config) | {"torch_dtype": dtype, **token_ids}
-    durable.write_json(folder / CONFIG_FILE, values)
-    lead = dialect.lead if found.heads else ""
-    makers = {}
+    durable.write_json(folder / CONFIG_FILE, values | {"torch_dtype": dtype, **token_ids})
+    makers = dict(theirs.makers)
     for ours in found.tensors:
         names = dialect.their_names(ours)
         for number, name in enumerate(names):
             makers[lead + name] = partial(part_of, found, ours, number, len(names))
-    theirs = {ours: name for name, ours in dialect.heads.items()}
-    heads = {f"{theirs[name.split('.')[0]]}.{name.split('.', 1)[1]}": name for name in found.heads}
-    write_tensor_files(folder, LazyTensors({**makers, **picked(found.heads, heads).makers}))
+    write_tensor_files(folder, LazyTensors(makers))
 
 
 def part_of(found: Found, ours: str, number: int, num_parts: int) -> Tensor:

@@ -51,6 +51,7 @@ CHATGLM = Dialect(
         "norm_eps": "layernorm_epsilon",
     },
     components=components,
+    abilities=("token", "prefix", "chat"),
     ties=True,
     by_head="attention.query_key_value",
     prefix="transformer.prefix_encoder",

@@ -59,6 +59,7 @@ CHATGLM2 = Dialect(
         "attention_dropout": "attention_dropout",
     },
     components=components,
+    abilities=("causal",),
     defaults={"dropout": 0.0, "attention_dropout": 0.0},
     fixed={"post_layer_norm": (True,)},
     prefix="transformer.prefix_encoder",

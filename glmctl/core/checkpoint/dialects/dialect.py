@@ -1,17 +1,21 @@
 """What a released format is: names of modules and keys of its config.json, beside ours.
 
-A file of this package fills one `Dialect` in; `release.py` reads folders by it.
+A file of this package fills a `Dialect` in, which makes it a format that folders are read by; one
+with `written_as` is written too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from glmctl.recipe.model import ModelConfig
+if TYPE_CHECKING:  # the command line reads `Format`, and its help loads no pydantic
+    from glmctl.recipe.model import ModelConfig
 
 Values = Mapping[str, Any]
+Format = Literal["glmctl", "original", "hub-glm", "transformers"]
+"""What `glmctl convert --to` writes."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,9 @@ class Dialect:
 
     name: str
     model_type: str
-    """What their `config.json` says; two formats may say the same."""
+    """What their `config.json` says; two formats may say the same. Empty: it says nothing."""
     outer: Mapping[str, str]
-    """Our modules outside the layers -> theirs."""
+    """Our modules outside the layers -> theirs; or parameters, where theirs are no module."""
     layer: str
     """What the names of their layer {} start with."""
     inner: Mapping[str, tuple[str, ...]]
@@ -31,8 +35,12 @@ class Dialect:
     """Our keys of `[model]` -> theirs."""
     components: Callable[[Values], dict[str, Any]]
     """The other keys of `[model]`, from their config.json."""
-    values: Callable[[ModelConfig], dict[str, Any]] | None = None
-    """Their config.json of a model of ours, but for the sizes; None: never written."""
+    written_as: Format | None = None
+    """None: only read. Of several with one name, that is written which holds the model."""
+    values: Callable[[ModelConfig], dict[str, Any]] = lambda _: {}
+    """Their config.json of a model of ours, but for the sizes, where it is written."""
+    abilities: tuple[str, ...] = ()
+    """What all models of the format were trained for; those of a chat say so themselves."""
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Their keys of which we read these values only; absent is fine."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +64,8 @@ class Dialect:
 
     def their_names(self, ours: str) -> tuple[str, ...]:
         """Their names of one of our parameters."""
+        if ours in self.outer:
+            return (self.outer[ours],)
         module, _, kind = ours.rpartition(".")
         if not module.startswith("blocks."):
             return (f"{self.outer[module]}.{kind}",)

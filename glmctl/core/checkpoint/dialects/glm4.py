@@ -6,40 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
-from glmctl.recipe.model import ModelConfig, RotaryConfig
-
-ROTARY = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
-YARN = {
-    "factor": "factor",
-    "original_max_position_embeddings": "original_positions",
-    "beta_fast": "beta_fast",
-    "beta_slow": "beta_slow",
-    "attention_factor": "attention_factor",
-}
+from glmctl.core.checkpoint.dialects.rotary import read_rotary, rotary_values
+from glmctl.recipe.model import ModelConfig
 
 
 def components(values: Values) -> dict[str, Any]:
-    """Version 5 keeps the positions in a table, version 4 beside the other keys."""
-    rotary = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    if not isinstance(rotary, dict):
-        raise ValueError(f"rope_parameters is {rotary!r}; expected a table")
-    kind = rotary.get("rope_type", rotary.get("type", "default"))
-    if kind not in ("default", "yarn"):
-        raise ValueError(f"rope_type is {kind!r}; only 'default' and 'yarn' are read")
-    unread = rotary.keys() - YARN.keys() - ROTARY if kind == "yarn" else ()
-    if unread:
-        raise ValueError(f"{', '.join(sorted(unread))} of rope_type 'yarn' is not read")
-    yarn = {ours: rotary[theirs] for theirs, ours in YARN.items() if theirs in rotary}
-    yarn.setdefault("original_positions", values.get("max_position_embeddings"))
-    both = {**values, **rotary}
     return {
         "position": "rotary",
-        "rotary": {
-            "base": both.get("rope_theta", 10_000.0),
-            "fraction": both.get("partial_rotary_factor", 0.5),
-            "interleaved": True,
-            "yarn": yarn if kind == "yarn" else None,
-        },
+        "rotary": read_rotary(values, fraction=0.5, interleaved=True),
         "norm": "rms",
         "ffn": "swiglu",
         "attention": "causal",
@@ -54,23 +28,15 @@ def sandwich(values: Values) -> dict[str, Any]:
 
 
 def values(config: ModelConfig) -> dict[str, Any]:
-    """In the form of version 4, which version 5 reads too."""
-    rotary = config.rotary or RotaryConfig()
     has_four_norms = config.norm_placement == "sandwich"
-    known = {
+    return {
         "architectures": ["Glm4ForCausalLM" if has_four_norms else "GlmForCausalLM"],
         "attention_bias": config.qkv_bias,
         "hidden_act": "silu",
         "initializer_range": config.init_std,
-        "partial_rotary_factor": rotary.fraction,
-        "rope_theta": rotary.base * rotary.ratio,
         "tie_word_embeddings": config.tie_embeddings,
+        **rotary_values(config),
     }
-    if rotary.yarn is not None:
-        given = rotary.yarn.model_dump(exclude_none=True)
-        yarn = {theirs: given[ours] for theirs, ours in YARN.items() if ours in given}
-        known["rope_scaling"] = {"rope_type": "yarn", **yarn}
-    return known
 
 
 GLM = Dialect(
@@ -109,7 +75,9 @@ GLM = Dialect(
         "attention_dropout": 0.0,
     },
     components=components,
+    written_as="transformers",
     values=values,
+    abilities=("causal",),
     fixed={"hidden_act": ("silu",)},
     splits_at_jumps=True,
     ignored=r"rotary_emb\.inv_freq$",

@@ -57,6 +57,7 @@ HUB_GLM = Dialect(
         "attention_dropout": "attention_dropout_prob",
     },
     components=components,
+    written_as="hub-glm",
     values=values,
     fixed={"relative_encoding": (False,), "block_position_encoding": (True,)},
     lead="glm.",

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.core.checkpoint.tensor_files import LazyTensors
 from glmctl.errors import InputError, UsageError
@@ -22,36 +24,56 @@ SHARD = "mp_rank_*_model_states.pt"
 TAG = "release"
 """Names the folder that is written; their code takes such weights for those of a new run."""
 
-# Their name -> ours. Query, key and value stand one after another in both.
-NAMES = {
-    "word_embeddings.weight": "word_embedding.weight",
-    "transformer.position_embeddings.weight": "position_embedding.weight",
-    "transformer.block_position_embeddings.weight": "span_position_embedding.weight",
-    "transformer.r_w_bias": "relative.content_bias",
-    "transformer.r_r_bias": "relative.distance_bias",
-    "transformer.final_layernorm.": "final_norm.",
-}
-LAYER_NAMES = {
-    "input_layernorm.": "attention_norm.",
-    "attention.query_key_value.": "attention.query_key_value.",
-    "attention.relative.": "attention.relative.",
-    "attention.dense.": "attention.output.",
-    "post_attention_layernorm.": "ffn_norm.",
-    "mlp.dense_h_to_4h.": "ffn.up.",
-    "mlp.dense_4h_to_h.": "ffn.down.",
-}
-# A wrapper that classifies puts this in front of the names of the model in it.
-LEAD = "model."
-HEAD_NAMES = {
-    "pool_layer.": "pool.",
-    "multichoice_head.": "classes.",
-    "prompt_spell.spell_embeddings.": "prompt.embedding.",
-    "prompt_spell.lstm_head.": "prompt.lstm.",
-    "prompt_spell.mlp_head.0.": "prompt.first.",
-    "prompt_spell.mlp_head.2.": "prompt.second.",
-}
-# Distances are computed, not stored, here.
-DERIVED = "transformer.position_embeddings.inv_freq"
+
+def components(values: Values) -> dict[str, Any]:
+    """What their code computes; no file says its epsilon, so that in ours does not count here."""
+    position = "learned_2d" if values["block_position_encoding"] else "learned_1d"
+    if values["relative_encoding"]:
+        position = "relative_xl"
+    return {"position": position, "norm_eps": ModelConfig.model_fields["norm_eps"].default}
+
+
+def values(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "block_position_encoding": config.position != "learned_1d",
+        "relative_encoding": config.position == "relative_xl",
+    }
+
+
+ORIGINAL = Dialect(
+    name="the original GLM",
+    model_type="",
+    outer={
+        **HUB_GLM.outer,
+        "relative.content_bias": "transformer.r_w_bias",
+        "relative.distance_bias": "transformer.r_r_bias",
+    },
+    layer=HUB_GLM.layer,
+    inner={**HUB_GLM.inner, "attention.relative": ("attention.relative",)},
+    sizes={
+        "num_layers": "num_layers",
+        "hidden_size": "hidden_size",
+        "num_attention_heads": "num_attention_heads",
+        "max_positions": "max_sequence_length",
+        "vocab_rows": "vocab_size",
+        "norm_eps": "layernorm_epsilon",
+    },
+    components=components,
+    written_as="original",
+    values=values,
+    lead="model.",
+    heads={
+        "pool_layer": "pool",
+        "multichoice_head": "classes",
+        "prompt_spell.spell_embeddings": "prompt.embedding",
+        "prompt_spell.lstm_head": "prompt.lstm",
+        "prompt_spell.mlp_head.0": "prompt.first",
+        "prompt_spell.mlp_head.2": "prompt.second",
+    },
+    ignored=r"transformer\.position_embeddings\.inv_freq",
+)
+OUTER = {theirs: ours for ours, theirs in ORIGINAL.outer.items()}
+INNER = {theirs: ours for ours, (theirs,) in ORIGINAL.inner.items()}
 
 
 def find_shards(path: Path) -> list[Path]:
@@ -77,16 +99,6 @@ def find_shards(path: Path) -> list[Path]:
     return sorted(path.glob(SHARD))
 
 
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """The weights of a checkpoint under our names, model-parallel shards merged.
-
-    Raises:
-        InputError: a file is damaged, holds more than data, holds tensors that are unknown, or is
-            no shard of the same model as the others.
-    """
-    return read_with_heads(path)[0]
-
-
 def read_with_heads(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
     """The weights, and those of a task head or prompt encoder, under our names.
 
@@ -100,11 +112,13 @@ def read_with_heads(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Tensor]
     heads: dict[str, Tensor] = {}
     unknown = []
     for name, tensor in shards[0].items():
-        ours, head = our_name(name), head_name(name)
-        if head is not None:
-            heads[head] = tensor  # the same in every shard
-        elif ours is None:
-            unknown += [] if name == DERIVED else [name]
+        module, _, kind = name.rpartition(".")
+        if module in ORIGINAL.heads:
+            heads[f"{ORIGINAL.heads[module]}.{kind}"] = tensor  # the same in every shard
+        elif re.fullmatch(ORIGINAL.ignored, name):
+            continue
+        elif (ours := our_name(name)) is None:
+            unknown.append(name)
         elif not problems:
             makers[ours] = partial(_merge, ours, [shard[name] for shard in shards])
     if unknown:
@@ -143,24 +157,15 @@ def _differences(files: Sequence[Path], shards: Sequence[Mapping[str, Tensor]]) 
                 yield f"tensor {name} is {ours} in {files[0].name} and {theirs} in {file.name}"
 
 
-def head_name(name: str) -> str | None:
-    """Our name of a tensor of a task head or prompt encoder; None for others."""
-    for theirs, ours in HEAD_NAMES.items():
-        if name.startswith(theirs):
-            return ours + name[len(theirs) :]
-    return None
-
-
-def our_name(name: str) -> str | None:
+def our_name(theirs: str) -> str | None:
     """Our name of one of their tensors; None when a plain GLM has no such tensor."""
-    name = name.removeprefix(LEAD)
-    layer = re.fullmatch(r"transformer\.layers\.(\d+)\.(.+\.)(weight|bias)", name)
-    if layer and layer[2] in LAYER_NAMES:
-        return f"blocks.{layer[1]}.{LAYER_NAMES[layer[2]]}{layer[3]}"
-    for theirs, ours in NAMES.items():
-        if name == theirs or (theirs.endswith(".") and name.startswith(theirs)):
-            return ours + name[len(theirs) :]
-    return None
+    lead, name, modules = "", theirs.removeprefix(ORIGINAL.lead), OUTER
+    if layer := re.fullmatch(r"transformer\.layers\.(\d+)\.(.+)", name):
+        lead, name, modules = f"blocks.{layer[1]}.", layer[2], INNER
+    if name in modules:
+        return lead + modules[name]
+    module, _, kind = name.rpartition(".")
+    return f"{lead}{modules[module]}.{kind}" if module in modules else None
 
 
 def _read_content(file: Path) -> dict[str, Any]:
@@ -191,22 +196,23 @@ def _split_dim(name: str) -> int | None:
     return 0 if is_split else None
 
 
-def computed_by(config: ModelConfig) -> ModelConfig:
-    """The model that their code computes with the sizes of ours."""
-    kinds = {"learned_2d", "learned_1d", "relative_xl"}
-    kept = {"num_layers", "hidden_size", "num_attention_heads", "max_positions", "vocab_rows"}
-    sizes = config.model_dump(include=kept | ({"position"} if config.position in kinds else set()))
-    return ModelConfig(**sizes)
-
-
 def write_shards(
     folder: Path,
     tensors: Mapping[str, Tensor],
+    lead: str,
     heads: Mapping[str, Tensor],
     config: ModelConfig,
     degree: int,
 ) -> None:
     """Write a checkpoint in as many model-parallel shards, one of them in memory at a time.
+
+    Args:
+        folder: where.
+        tensors: under our names.
+        lead: what stands in front of the names of theirs.
+        heads: under their names; the same in every shard.
+        config: the sizes.
+        degree: how many.
 
     Raises:
         UsageError: the model cannot be cut into so many.
@@ -219,14 +225,13 @@ def write_shards(
             f"divides not both {config.num_attention_heads} heads and {rows:,} vocabulary rows; "
             f"use {most} or a divisor of it",
         )
-    lead = LEAD if any(not name.startswith("prompt.") for name in heads) else ""
     (folder / TAG).mkdir()
     for rank in range(degree):
         module = {
-            lead + their_name(name): _part(name, tensors[name], rank, degree) for name in tensors
+            lead + ORIGINAL.their_names(name)[0]: _part(name, tensors[name], rank, degree)
+            for name in tensors
         }
-        module |= {_renamed(HEAD_NAMES, name): tensor for name, tensor in heads.items()}
-        state = {"module": module, "mp_world_size": degree, "iteration": 0}
+        state = {"module": module | dict(heads), "mp_world_size": degree, "iteration": 0}
         torch.save(state, folder / TAG / SHARD.replace("*", f"{rank:02d}"))
         del module, state
     for tracker in TRACKERS:
@@ -242,18 +247,3 @@ def _part(name: str, tensor: Tensor, rank: int, degree: int) -> Tensor:
     part = part.detach().cpu().contiguous()
     is_alone = part.untyped_storage().nbytes() == part.nbytes
     return part if is_alone else part.clone()
-
-
-def their_name(ours: str) -> str:
-    """Their name of one of our tensors; the reverse of `our_name`."""
-    lead, names, rest = "", NAMES, ours
-    if ours.startswith("blocks."):
-        _, number, rest = ours.split(".", 2)
-        lead, names = f"transformer.layers.{number}.", LAYER_NAMES
-    return lead + _renamed(names, rest)
-
-
-def _renamed(names: Mapping[str, str], ours: str) -> str:
-    return next(
-        theirs + ours[len(start) :] for theirs, start in names.items() if ours.startswith(start)
-    )

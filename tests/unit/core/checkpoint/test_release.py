@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glmctl.core.checkpoint.find import Found, find
-from glmctl.errors import InputError
+from glmctl.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -159,6 +159,53 @@ def test_a_prefix_that_linears_make_is_made_once(released, tmp_path):
     torch.testing.assert_close(values, table[:, 12:])
 
 
+@pytest.fixture
+def prefix(released, tmp_path: Path) -> Path:
+    """What the P-tuning of ChatGLM saves: a config.json and the learned prefix alone."""
+    name = "transformer.prefix_encoder.embedding.weight"
+    config = {**released.CHATGLM_CONFIG, "pre_seq_len": 3}
+    tensors = released.tensors_of({name: (3, 2 * 2 * 8)})
+    return released.write(tmp_path / "checkpoint-3000", config, tensors, kind="bin")
+
+
+def test_a_prefix_alone_says_what_it_is_and_what_it_needs(prefix):
+    problem = refused(prefix).problems[0]
+    assert "only a learned prefix of a ChatGLM (P-tuning v2), transformer.prefix_encod" in problem
+    assert "give that as model= in Python" in problem
+
+
+def test_a_prefix_is_read_over_its_model(released, prefix, tmp_path):
+    tensors = released.tensors_of(released.CHATGLM)
+    base = released.write(tmp_path / "base", released.CHATGLM_CONFIG, tensors)
+    found = find(prefix, str(base))
+    assert found.config.num_prefix_tokens == 3
+    words = tensors["transformer.word_embeddings.weight"]
+    assert torch.equal(found.tensors["word_embedding.weight"], words)
+    table = torch.load(prefix / "pytorch_model.bin")["transformer.prefix_encoder.embedding.weight"]
+    keys, _ = found.tensors["blocks.0.attention.prefix"]  # 2 heads of 4
+    assert torch.equal(keys[1], table[:, 4:8])
+    with pytest.raises(UsageError, match="holds its own sizes; leave out model"):
+        find(base, str(base))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("THUDM/chatglm3-6b", {}, ("causal", "chat")),
+        ("THUDM/chatglm3-6b-base", {"chat_template": "..."}, ("causal",)),
+        ("THUDM/glm-4-9b", {}, ("causal",)),
+        ("THUDM/glm-4-9b-chat-1m", {}, ("causal", "chat")),
+        ("THUDM/codegeex2-6b", {}, ("causal",)),
+        ("/database/mine", {"chat_template": "..."}, ("causal", "chat")),
+        (None, {}, ("causal",)),
+    ],
+)
+def test_a_chat_is_told_by_its_name_or_its_template(chatglm2, name, settings, expected):
+    folder = chatglm2(_name_or_path=name)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert read(folder).abilities == expected
+
+
 def test_the_first_chatglm_has_the_ids_of_its_code(released, tmp_path):
     config = dict(released.CHATGLM_CONFIG)
     for key in ("bos_token_id", "mask_token_id", "gmask_token_id"):
@@ -262,7 +309,8 @@ def test_a_model_of_another_family_is_refused(released, tmp_path, model_type):
     config = {**released.CHATGLM2_CONFIG, "model_type": model_type}
     tensors = released.tensors_of(released.CHATGLM2)
     error = refused(released.write(tmp_path / "m", config, tensors))
-    assert "known formats: the hub's GLM, ChatGLM-6B, ChatGLM2" in str(error)
+    known = ("the hub's GLM", "ChatGLM-6B", "ChatGLM2, ChatGLM3 or GLM-4", "transformers' glm4")
+    assert all(name in str(error).partition("known formats: ")[2] for name in known)
 
 
 def test_a_config_that_is_no_object_is_refused(chatglm2):

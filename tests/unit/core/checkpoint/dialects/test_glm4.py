@@ -1,14 +1,11 @@
 """GLM-4 folders that transformers writes give the logits that transformers computes."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from glmctl.core.checkpoint.dialects import detect, glm4
 from glmctl.core.open import load
 from glmctl.errors import InputError
 
@@ -69,28 +66,6 @@ def test_logits_equal_those_of_transformers(family, sizes, tmp_path):
         expected = theirs(ids, position_ids=places, use_cache=False).logits
         torch.testing.assert_close(ours.logits(ids, places), expected, rtol=0, atol=2e-5)
     assert ours.config.tie_embeddings == theirs.config.tie_word_embeddings
-
-
-def test_any_module_may_be_several_of_theirs(tmp_path, monkeypatch):
-    theirs = written(tmp_path, "Glm", SIZES["small"], seed=2)
-    apart = {}
-    for file in tmp_path.glob("*.safetensors"):
-        for name, tensor in load_file(file).items():
-            gate, up = (name.replace("gate_up_proj", kind) for kind in ("gate_proj", "up_proj"))
-            apart |= (
-                {name: tensor}
-                if gate == name
-                else {gate: tensor[: len(tensor) // 2], up: tensor[len(tensor) // 2 :]}
-            )
-        file.unlink()
-    (tmp_path / "model.safetensors.index.json").unlink()
-    save_file(
-        {name: tensor.clone() for name, tensor in apart.items()}, tmp_path / "model.safetensors"
-    )
-    inner = glm4.GLM.inner | {"ffn.up": ("mlp.gate_proj", "mlp.up_proj")}
-    monkeypatch.setattr(detect, "DIALECTS", (replace(glm4.GLM, inner=inner),))
-    ids = torch.tensor([[5, 6, 7, 8, 9]])
-    torch.testing.assert_close(load(tmp_path).logits(ids), theirs(ids).logits, rtol=0, atol=2e-5)
 
 
 def test_a_dropout_that_is_left_out_is_none(family, tmp_path):

@@ -9,7 +9,6 @@ import torch
 from glmctl.core.checkpoint.dialects.original import (
     find_shards,
     our_name,
-    read_tensors,
     read_with_heads,
 )
 from glmctl.errors import InputError
@@ -58,7 +57,7 @@ def test_shards_merge_query_key_and_value_each_on_their_own(tmp_path):
     for rank, values in enumerate(([1, 2, 3], [10, 20, 30])):
         module = {name: torch.tensor(values), "transformer.final_layernorm.bias": torch.ones(2)}
         save(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": module})
-    tensors = read_tensors(tmp_path)
+    tensors = read_with_heads(tmp_path)[0]
     merged = tensors["blocks.0.attention.query_key_value.bias"]
     assert merged.tolist() == [1, 10, 2, 20, 3, 30]
     assert tensors["final_norm.bias"].tolist() == [1, 1]
@@ -71,7 +70,7 @@ def test_shards_merge_linears_along_the_side_that_was_split(tmp_path):
         module[f"transformer.layers.0.{names[2]}"] = torch.ones(2)
         module["word_embeddings.weight"] = torch.full((4, 3), rank)
         save(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": module})
-    tensors = read_tensors(tmp_path)
+    tensors = read_with_heads(tmp_path)[0]
     assert tensors["blocks.0.ffn.up.weight"].tolist() == [[0] * 3, [0] * 3, [1] * 3, [1] * 3]
     assert tensors["blocks.0.ffn.down.weight"].tolist() == [[0, 0, 0, 1, 1, 1]] * 2
     assert tensors["blocks.0.attention.output.bias"].tolist() == [1, 1]
@@ -90,7 +89,7 @@ def test_code_in_a_pickle_is_refused_and_never_runs(tmp_path):
     trap = tmp_path / "trap"
     file = save(tmp_path / "evil.pt", {"module": {}, "lr_scheduler": RunsWhenUnpickled(trap)})
     with pytest.raises(InputError, match="nothing in it was executed") as error:
-        read_tensors(file)
+        read_with_heads(file)
     assert error.value.place == str(file)
     assert not trap.exists()
 
@@ -99,12 +98,12 @@ def test_a_cut_file_is_an_error_that_names_it(tmp_path):
     file = save(tmp_path / "model.pt", {"module": {"word_embeddings.weight": torch.ones(64, 64)}})
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(InputError, match="not a checkpoint"):
-        read_tensors(file)
+        read_with_heads(file)
 
 
 def test_a_file_without_a_module_is_no_glm_checkpoint(tmp_path):
     with pytest.raises(InputError, match="holds no 'module' part"):
-        read_tensors(save(tmp_path / "other.pt", {"state_dict": {}}))
+        read_with_heads(save(tmp_path / "other.pt", {"state_dict": {}}))
 
 
 def test_heads_of_a_task_and_of_a_prompt_are_handed_on(tmp_path):
@@ -128,7 +127,7 @@ def test_heads_of_a_task_and_of_a_prompt_are_handed_on(tmp_path):
 def test_tensors_of_no_glm_are_named(tmp_path):
     file = save(tmp_path / "other.pt", {"module": {"visual.weight": torch.ones(2, 2)}})
     with pytest.raises(InputError, match=r"first 'visual\.weight'"):
-        read_tensors(file)
+        read_with_heads(file)
 
 
 def test_a_missing_rank_is_named(tmp_path):
@@ -136,7 +135,7 @@ def test_a_missing_rank_is_named(tmp_path):
     for rank in (0, 2, 3):
         save(tmp_path / f"mp_rank_0{rank}_model_states.pt", {"module": module})
     with pytest.raises(InputError, match=r"shard mp_rank_01_model_states\.pt is missing"):
-        read_tensors(tmp_path)
+        read_with_heads(tmp_path)
 
 
 def test_one_shard_of_two_is_not_taken_for_a_model(tmp_path):
@@ -144,7 +143,7 @@ def test_one_shard_of_two_is_not_taken_for_a_model(tmp_path):
     file = save(tmp_path / "mp_rank_00_model_states.pt", content)
     for path in (file, tmp_path):
         with pytest.raises(InputError, match=r"is one of 2 shards \(mp_world_size\), and 1 are"):
-            read_tensors(path)
+            read_with_heads(path)
 
 
 def test_a_shard_of_another_model_is_named(tmp_path):
@@ -153,7 +152,7 @@ def test_a_shard_of_another_model_is_named(tmp_path):
     save(tmp_path / "mp_rank_00_model_states.pt", {"module": {name: torch.ones(8), **norm}})
     save(tmp_path / "mp_rank_01_model_states.pt", {"module": {name: torch.ones(6)}})
     with pytest.raises(InputError) as caught:
-        read_tensors(tmp_path)
+        read_with_heads(tmp_path)
     assert caught.value.problems == (
         "tensor transformer.final_layernorm.bias is in mp_rank_00_model_states.pt and not in "
         "mp_rank_01_model_states.pt",
