@@ -74,7 +74,7 @@ def show_results(results: Iterable[LineResult], *, as_json: bool, num_lines: int
         if result.warning is not None:
             render.warn(f"line {result.line}: {result.warning}")
         if as_json:
-            emit_result(result)
+            render.emit(*record_of(result))
         elif result.token is not None:
             render.say(result.token.text.translate(ONE_LINE), end="")
         elif result.filled is None:
@@ -94,20 +94,18 @@ def show_results(results: Iterable[LineResult], *, as_json: bool, num_lines: int
     return has_errors
 
 
-def emit_result(result: LineResult) -> None:
-    """Print the record of one line, or of a token of it."""
+def record_of(result: LineResult) -> tuple[str, dict[str, Any]]:
+    """The schema and the record of a line, or of a token of it."""
+    values = asdict(result)
     if result.token is not None:
-        render.emit("InfillingToken", {"line": result.line, **asdict(result.token)})
-        return
+        return "InfillingToken", {"line": result.line, **values["token"]}
     names = ("line", "id", "error", "explanation")
-    record = {name: value for name in names if (value := asdict(result)[name]) is not None}
-    if result.filled is not None and result.messages:
-        (answer,) = result.filled.blanks
-        messages = [asdict(message) for message in result.messages]
-        record |= {"messages": messages, **asdict(answer), "text": result.filled.text}
-        render.emit("Answer", record)
-        return
-    render.emit("Infilling", record | (asdict(result.filled) if result.filled else {}))
+    record = {name: values[name] for name in names if values[name] is not None}
+    filled = values["filled"] or {}
+    if result.messages:
+        (answer,) = filled["blanks"]
+        return "Answer", record | {"messages": values["messages"], **answer, "text": filled["text"]}
+    return "Infilling", record | filled
 
 
 def show_explanation(explanation: Explanation) -> None:

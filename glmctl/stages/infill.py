@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar
 
-from glmctl.core.data.text import json_text, line_text, stream_lines
+from glmctl.core.data.text import line_text, read_source, reject_surrogates
 from glmctl.core.decode.chat import (
     BLANK,
     Chat,
@@ -36,17 +34,6 @@ from glmctl.recipe.section import Section
 DEFAULT = "glmctl-default"
 # Batches that are read before the first of them is filled, where so many lines have arrived.
 NUM_SORTED = 16
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line that was read: its text, or what is wrong with it."""
-
-    id: Any = None
-    text: str = ""
-    error: str | None = None
-    messages: Any = None
-    """Instead of a text, as its JSON holds them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +64,8 @@ class Filler:
     batch_size: int
     explains: bool
     watch: ScriptWatch
+    keys: ClassVar[frozenset[str]] = frozenset(("text",))
+    """One of them makes a line a JSON object, and no text itself."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -113,13 +102,17 @@ class Filler:
 
     def read(self, raw: bytes) -> tuple[Any, Prompt | str]:
         """The id of a line, and its Part A or what is wrong with it."""
-        line = read_line(raw)
-        if line.error is not None:
-            return line.id, line.error
+        record: dict[str, Any] = {}
         try:
-            return line.id, self.glm.prompt(line.text, "line")
+            record = read_line(raw, self.keys)
+            return record.get("id"), self.lay_out(record)
         except InputError as error:
-            return line.id, "; ".join(error.problems)
+            return record.get("id"), "; ".join(error.problems)
+        except ValueError as problem:
+            return record.get("id"), f"is {problem}"
+
+    def lay_out(self, record: Mapping[str, Any]) -> Prompt:
+        return self.glm.prompt(text_of(record), "line")
 
     def result(
         self, number: int, line_id: Any, prompt: Prompt | str, fills: list[Fill]
@@ -143,6 +136,8 @@ class Filler:
 class Chatter(Filler):
     """The same for messages, whose answers are filled in."""
 
+    keys = frozenset(("text", "messages"))
+
     @property
     def tokenizer(self) -> Tokenizer:
         return self.glm.any_tokenizer()
@@ -151,23 +146,13 @@ class Chatter(Filler):
     def ends(self) -> tuple[int, ...]:
         return answer_ends(self.tokenizer)
 
-    def read(self, raw: bytes) -> tuple[Any, Prompt | str]:
-        line = read_line(raw, chats=True)
-        if line.error is not None:
-            return line.id, line.error
-        if line.messages is None and not line.text.strip():
-            return line.id, "is empty; write a message"
-        said = [{"role": "user", "content": line.text}]
-        try:
-            messages = read_messages(said if line.messages is None else line.messages)
-            return line.id, self.chat(messages)
-        except InputError as error:
-            return line.id, "; ".join(error.problems)
-        except ValueError as problem:
-            return line.id, str(problem)
-
-    def chat(self, messages: tuple[Message, ...]) -> Chat:
-        """Lay messages out to be answered."""
+    def lay_out(self, record: Mapping[str, Any]) -> Chat:
+        said = record.get("messages")
+        if said is None:
+            said = [{"role": "user", "content": text_of(record)}]
+            if not said[0]["content"].strip():
+                raise InputError("line", "is empty; write a message")
+        messages = read_messages(said)
         ids = message_ids(messages, self.tokenizer, "line")
         limit = self.glm.config.max_positions
         if len(ids) > limit:
@@ -239,7 +224,7 @@ def refuse_idle_options(
     explains: bool,
     chats: bool,
 ) -> None:
-    """Stop before anything is loaded."""
+    """Stop before anything is loaded when settings would do nothing together."""
     given = {
         "--explain": explains,
         "--num-beams": config.num_beams > 1,
@@ -249,6 +234,7 @@ def refuse_idle_options(
         "--min-new-tokens": config.min_new_tokens > 0,
     }
     names = [name for name, is_given in given.items() if is_given]
+    idle = [name for name in names if name in ("--explain", "--num-beams")]
     if chats and (explains or choices is not None):
         option = "--explain" if explains else "--choices"
         raise UsageError("--chat", f"answers messages; leave out {option}, which is for blanks")
@@ -257,34 +243,27 @@ def refuse_idle_options(
         raise UsageError("--choices", problem)
     if choices is not None and names:
         raise UsageError("--choices", f"scores each one whole; leave out {', '.join(names)}")
-    if streams and (idle := [name for name in names if name in ("--explain", "--num-beams")]):
+    if streams and idle:
         problem = f"prints each token as it is chosen; leave out {', '.join(idle)}"
         raise UsageError("--stream", problem)
 
 
-def read_line(line: bytes, *, chats: bool = False) -> Line:
-    """The text of a line: that of a JSON object with the key `text`, else the line itself.
-
-    Args:
-        line: as it came.
-        chats: an object may have `messages` instead.
-    """
+def read_line(line: bytes, keys: Collection[str]) -> dict[str, Any]:
+    """A line that is a JSON object with one of the keys, or an object with the line as text."""
+    text = line_text(line, is_json=False)
     try:
-        text = line_text(line, is_json=False)
-    except ValueError as problem:
-        return Line(error=f"is {problem}")
-    try:
-        record = json.loads(text) if text.startswith("{") else {}
+        record: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
     except (ValueError, RecursionError):
         record = {}
-    if chats and "messages" in record:
-        return Line(record.get("id"), messages=record["messages"])
-    if "text" not in record:
-        return Line(text=text)
-    try:
-        return Line(record.get("id"), json_text(text, "text"))
-    except ValueError as problem:
-        return Line(record.get("id"), error=f"is {problem}")
+    return record if record.keys() & keys else {"text": text}
+
+
+def text_of(record: Mapping[str, Any]) -> str:
+    text = record.get("text")
+    if not isinstance(text, str):
+        raise ValueError(f'not an object with a string "text", but {record!r}')
+    reject_surrogates(text)
+    return text
 
 
 def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[int, bytes]]:
@@ -292,12 +271,9 @@ def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[in
 
     Lines are given as soon as they are there, so that who types gets each line answered.
     """
-    if texts:
-        sources = iter([[os.fsencode(text) for text in texts]])
-    else:
-        sources = stream_lines(cast(io.BufferedReader, sys.stdin.buffer))
     number, size = 0, batch_size * NUM_SORTED
-    for lines in sources:
+    typed = [[os.fsencode(text) for text in texts or ()]]
+    for lines in typed if texts else (lines for _, _, lines in read_source(())):
         for start in range(0, len(lines), size):
             window = lines[start : start + size]
             yield dict(enumerate(window, number + 1))

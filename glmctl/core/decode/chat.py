@@ -45,13 +45,15 @@ class Chat(Beginning):
 def read_messages(values: Any) -> tuple[Message, ...]:
     """Messages as JSON holds them."""
     if not isinstance(values, list) or not values:
-        raise ValueError('"messages" is not a list of messages')
+        raise InputError("line", '"messages" is not a list of messages')
     messages = []
     for number, value in enumerate(values, 1):
         if not isinstance(value, dict) or {*map(type, value.values())} != {str}:
-            raise ValueError(f"message {number} is not an object of strings")
+            raise InputError("line", f"message {number} is not an object of strings")
         if {*value} != {"role", "content"}:
-            raise ValueError(f"message {number} has {', '.join(value)}; expected role, content")
+            raise InputError(
+                "line", f"message {number} has {', '.join(value)}; expected role, content"
+            )
         reject_surrogates(value["content"])
         messages.append(Message(value["role"], value["content"]))
     return tuple(messages)

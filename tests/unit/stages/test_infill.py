@@ -4,7 +4,7 @@ import pytest
 
 from glmctl.errors import UsageError
 from glmctl.recipe.schema import DecodeConfig
-from glmctl.stages.infill import Line, decode_config, read_line, windows_of
+from glmctl.stages.infill import decode_config, read_line, text_of, windows_of
 
 
 def test_lines_of_the_standard_input_are_read_in_windows_of_batches(monkeypatch):
@@ -22,30 +22,28 @@ def test_texts_of_the_command_line_are_lines():
 @pytest.mark.parametrize(
     ("line", "read"),
     [
-        (b'{"text": "a [MASK]", "id": 7, "more": 1}', Line(7, "a [MASK]")),
-        (b'{"text": "a [MASK]"}', Line(None, "a [MASK]")),
-        (b"a [MASK]", Line(None, "a [MASK]")),
-        (b"a [MASK]\r", Line(None, "a [MASK]")),
-        (b"{not [MASK]}", Line(None, "{not [MASK]}")),
-        (b'{"word": "[MASK]"}', Line(None, '{"word": "[MASK]"}')),
+        (b'{"text": "a [MASK]", "id": 7}', {"text": "a [MASK]", "id": 7}),
+        (b"a [MASK]", {"text": "a [MASK]"}),
+        (b"a [MASK]\r", {"text": "a [MASK]"}),
+        (b"{not [MASK]}", {"text": "{not [MASK]}"}),
+        (b'{"word": "[MASK]"}', {"text": '{"word": "[MASK]"}'}),
     ],
 )
 def test_a_line_is_a_json_object_with_a_text_or_a_text_itself(line, read):
-    assert read_line(line) == read
+    assert read_line(line, {"text"}) == read
 
 
 @pytest.mark.parametrize(
-    ("line", "line_id", "problem"),
+    ("line", "problem"),
     [
-        (b'{"text": 5, "id": "b"}', "b", 'is not an object with a string "text"'),
-        (b"\xff", None, "is not UTF-8: byte 0xff at byte 0"),
-        (rb'{"text": "a \ud800", "id": 1}', 1, "is half a surrogate pair at character 2"),
+        (b'{"text": 5, "id": "b"}', 'not an object with a string "text"'),
+        (b"\xff", "not UTF-8: byte 0xff at byte 0"),
+        (rb'{"text": "a \ud800", "id": 1}', "half a surrogate pair at character 2"),
     ],
 )
-def test_a_line_without_a_text_keeps_its_id(line, line_id, problem):
-    read = read_line(line)
-    assert (read.id, read.text) == (line_id, "")
-    assert read.error.startswith(problem)
+def test_a_line_without_a_text_says_what_is_wrong(line, problem):
+    with pytest.raises(ValueError, match=problem):
+        text_of(read_line(line, {"text"}))
 
 
 def test_settings_come_from_flags_and_overrides():
