@@ -42,11 +42,7 @@ class Samples:
 
 @torch.no_grad()
 def refuse_difference(source: Found, result: Found, place: str) -> None:
-    """Compare hidden states after every layer, and all logits, in float32 and to the bit.
-
-    Raises:
-        InputError: naming the first layer that differs.
-    """
+    """Compare hidden states after every layer, and all logits, in float32 and to the bit."""
     samples = draw(source.config)
     if computed_values(source.config) != computed_values(result.config):
         raise InputError(place, "what was written is read as a model of other sizes or components")

@@ -63,11 +63,6 @@ def run(
         model_parallel: shards of `original`; 1 unless given.
         model_config: a recipe or config.json with the sizes, for sources that hold none.
         note: told what the format leaves out.
-
-    Raises:
-        UsageError: the folder holds files, or the shards cannot be so many.
-        InputError: the source is damaged, the format cannot hold it, or a layer differs.
-        MachineError: the disk is full or not writable.
     """
     started_at = time.monotonic()
     if model_parallel is not None and to != "original":
@@ -124,11 +119,7 @@ def run(
 
 
 def refuse_incomplete(source: str, found: Found) -> None:
-    """Find out whether a source has all the tensors of its sizes, and no others.
-
-    Raises:
-        InputError: naming every tensor that is missing, unknown or of another shape.
-    """
+    """Name every tensor of a source that is missing, unknown or of another shape."""
     expected = parameter_shapes(found.config)
     sizes = durable.sizes_of(found.tensors)
     problems = [f"tensor {name} is missing" for name in expected if name not in sizes]

@@ -51,9 +51,6 @@ def publish(final: Path) -> Iterator[Path]:
     """Give a folder to write into, which takes the place of `final` once it is durable.
 
     Whatever goes wrong, `final` is what it was before and nothing is left beside it.
-
-    Raises:
-        MachineError: the disk is full or not writable.
     """
     scratch = final.with_name(final.name + SCRATCH_SUFFIX)
     try:
@@ -117,11 +114,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read an object.
-
-    Raises:
-        InputError: the file is missing or is not a JSON object.
-    """
+    """Read an object; the remedy is for a file that is missing or damaged."""
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -136,15 +129,12 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Write a safetensors file, with one tensor in memory at a time.
+    """Write a safetensors file, with one tensor in memory at a time; return the digest of each.
 
     Args:
         path: the file.
         tensors: asked for twice, by name; they may be made then.
         metadata: what the file says of itself.
-
-    Returns:
-        The digest of each tensor.
     """
     places: dict[str, Any] = {}
     offset = 0
@@ -172,16 +162,7 @@ def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path, digests: Mapping[str, str], remedy: str) -> dict[str, Tensor]:
-    """Read a safetensors file and prove every tensor.
-
-    Args:
-        path: the file.
-        digests: expected digest of each tensor.
-        remedy: what the user can do when the file is damaged.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds other tensors.
-    """
+    """Read a safetensors file, which must hold the tensors of these digests and no others."""
     try:
         tensors = load_file(path)
     except FileNotFoundError as error:

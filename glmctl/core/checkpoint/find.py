@@ -96,15 +96,14 @@ def find_here(path: Path, model: str | None) -> Found:
         return read_released(path, model)
     if model is not None:
         raise UsageError(str(path), f"holds its own sizes; leave out model '{model}'")
-    if is_model_folder(path):
-        return read_folder(path)
-    if is_model_folder(path / "model"):
-        return read_folder(path / "model")
+    for folder in (path, path / "model"):
+        if is_model_folder(folder):
+            return read_folder(folder)
     if (path / STATE_FILE).is_file():
         return read_checkpoint(path)
-    steps = CheckpointStore(path / "checkpoints", keep=1).steps()
-    if steps:
-        return read_checkpoint(path / "checkpoints" / f"step-{steps[-1]:08d}")
+    store = CheckpointStore(path / "checkpoints", keep=1)
+    if steps := store.steps():
+        return read_checkpoint(store.folder(steps[-1]))
     raise InputError(
         str(path),
         "holds no model: looked for config.toml with model.safetensors (a model folder), model/ or "
@@ -205,7 +204,9 @@ def read_checkpoint(folder: Path) -> Found:
         for name, tensor in state.tensors.items()
         if name.startswith("model.")
     }
-    config = with_rows(recipe.model, tensors)
+    # A recipe may leave the number of rows to the tokenizer.
+    rows = {"vocab_rows": len(tensors["word_embedding.weight"])}
+    config = recipe.model.model_copy(update=rows)
     return Found(config, tensors, load_tokenizer(recipe.tokenizer), recipe.objective)
 
 
@@ -241,9 +242,8 @@ def read_original(path: Path, model: str | None) -> Found:
 
 def sizes_beside(shard: Path, path: Path) -> tuple[dict[str, Any], str]:
     """Sizes from the config.json of the original's layout, in the folder or above it."""
-    folders = [shard.parent, *shard.parent.parents[:2]]
-    for folder in folders:
-        file = folder / "config.json"
+    for folder in [*shard.parents][:3]:
+        file = folder / CONFIG_FILE
         if file.is_file():
             sizes = given_sizes(file, str(path))
             if "num_attention_heads" in sizes:
@@ -268,19 +268,10 @@ def stored_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Sizes that the shapes of the tensors tell."""
     rows, width = tensors["word_embedding.weight"].shape
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
-    sizes: dict[str, Any] = {
-        "vocab_rows": rows,
-        "hidden_size": width,
-        "num_layers": len(blocks),
-    }
+    sizes = {"vocab_rows": rows, "hidden_size": width, "num_layers": len(blocks)}
     if "position_embedding.weight" not in tensors:
         return sizes | {"position": "relative_xl"}
-    places = tensors["position_embedding.weight"].shape[0]
+    places = len(tensors["position_embedding.weight"])
     if "span_position_embedding.weight" in tensors:
         return sizes | {"position": "learned_2d", "max_positions": places - 1}
     return sizes | {"position": "learned_1d", "max_positions": places}
-
-
-def with_rows(config: ModelConfig, tensors: Mapping[str, Tensor]) -> ModelConfig:
-    """The sizes with the number of vocabulary rows, which a recipe may leave to the tokenizer."""
-    return config.model_copy(update={"vocab_rows": tensors["word_embedding.weight"].shape[0]})

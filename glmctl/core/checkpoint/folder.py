@@ -85,19 +85,15 @@ def write_model_folder(
         folder: where; empty, absent or a model folder.
         tensors: the weights by their names in `GLM`.
         model: the sizes, `vocab_rows` filled in.
-        tokenizer: copies its files into the folder; None for a model that came without one.
+        tokenizer: copies its files into the folder.
         provenance: where the weights come from.
-        objective: what they were trained on; None when that is not known.
-        quantize: how they are quantized; None when they are not.
+        objective: what they were trained on, when that is known.
+        quantize: how they are quantized.
         layout: how the code of a released model reads ids; None when ours does.
-        license: of the weights and of their data; None when not stated.
+        license: of the weights and of their data.
         abilities: objectives the model was trained on.
         heads: weights of a task or a prompt that came with it.
         finish: is given the folder before it takes its place, to add to it or to refuse it.
-
-    Raises:
-        UsageError: the folder holds something else.
-        MachineError: the disk is full or not writable.
     """
     refuse_other_files(folder)
     makers = picked(heads or {}, {HEADS + name: name for name in heads or {}}).makers
@@ -125,21 +121,13 @@ def write_model_folder(
 
 
 def refuse_other_files(folder: Path) -> None:
-    """Find out whether a model can be written there.
-
-    Raises:
-        UsageError: the folder holds something else.
-    """
+    """Refuse a place for a model that holds something else."""
     if folder.exists() and any(folder.iterdir()) and not is_model_folder(folder):
         raise UsageError(str(folder), "holds files that are not a model; name another folder")
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
-    """Read and verify a model folder.
-
-    Raises:
-        InputError: a file is missing or damaged, or the format is newer than this version.
-    """
+    """Read and verify a model folder."""
     path = folder / "config.toml"
     try:
         config = FolderConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -73,12 +73,6 @@ def fetch(name: str, *, offline: bool = False, proves: bool = False) -> Path:
         name: ORG/NAME or ORG/NAME@REVISION, with or without hf: before it.
         offline: use only what is here; the environment may say so too.
         proves: read again what was proved when it came.
-
-    Raises:
-        UsageError: the name is none.
-        InputError: there is no such model or revision, or a file is damaged.
-        MachineError: it is not here, and the hub may not be asked, does not answer or refuses; or
-            the disk is full.
     """
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     revision = revision or "main"
@@ -141,11 +135,7 @@ def fetch_online(name: str, repository: str, revision: str, *, proves: bool) -> 
 
 
 def make_room(name: str, blobs: Path, files: Sequence[HubFile], *, proves: bool) -> None:
-    """Delete the files that are to be fetched again, and find out whether the others fit.
-
-    Raises:
-        MachineError: they do not.
-    """
+    """Delete the files that are to be fetched again, and refuse what the disk has no room for."""
     blobs.mkdir(parents=True, exist_ok=True)
     for file in files:
         if proves and file.is_here and digest_of(file.blob, file.digest) != file.digest:
@@ -167,11 +157,7 @@ def open_hub() -> HfApi:
 
 
 def files_of(info: ModelInfo, name: str, blobs: Path) -> list[HubFile]:
-    """The files that we use; of weights in two formats, those that are no pickles.
-
-    Raises:
-        InputError: there are no weights, or the hub states no digest of a file.
-    """
+    """The files that we use; of weights in two formats, those that are no pickles."""
     entries = {it.rfilename: it for it in info.siblings or () if "/" not in it.rfilename}
     is_safe = any(fnmatch(file, SAFE_WEIGHTS[0]) for file in entries)
     weights = SAFE_WEIGHTS if is_safe else PICKLED_WEIGHTS
@@ -201,11 +187,7 @@ def license_of(info: ModelInfo) -> str | None:
 
 
 def download(url: str, file: HubFile) -> None:
-    """Put a file among the blobs, from where an earlier download of it was stopped.
-
-    Raises:
-        InputError: what came has another digest.
-    """
+    """Put a file among the blobs, from where an earlier download of it was stopped."""
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
@@ -227,13 +209,8 @@ def download(url: str, file: HubFile) -> None:
 
 
 def keep_proved(path: Path, expected: str, place: str) -> None:
-    """Delete a file that came with another digest.
-
-    Raises:
-        InputError: it did.
-    """
-    found = digest_of(path, expected)
-    if found != expected:
+    """Delete and refuse a file that came with another digest."""
+    if (found := digest_of(path, expected)) != expected:
         path.unlink()
         raise InputError(
             place,
@@ -243,11 +220,7 @@ def keep_proved(path: Path, expected: str, place: str) -> None:
 
 
 def refuse_damage(folder: Path, digests: Mapping[str, str], *, proves: bool) -> None:
-    """Find out whether files are there and, when they are to be proved, as they should be.
-
-    Raises:
-        InputError: naming every one that is not.
-    """
+    """Name every file that is not there or, when they are to be proved, not as it should be."""
     problems = []
     for file, expected in digests.items():
         if not (folder / file).is_file():

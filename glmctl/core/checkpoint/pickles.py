@@ -25,11 +25,7 @@ UNREADABLE = (UnpicklingError, RuntimeError, OSError, MemoryError, zipfile.BadZi
 
 
 def read_pickle(file: Path) -> Any:
-    """What the file holds; tensors are read from the disk when they are used.
-
-    Raises:
-        InputError: the file is damaged, or holds more than data.
-    """
+    """What the file holds; tensors are read from the disk when they are used."""
     try:
         # torch warns of pickles that it will refuse and asks to report them to its authors.
         with (
@@ -46,11 +42,7 @@ def read_pickle(file: Path) -> Any:
 
 
 def tensors_in(file: Path, content: Any) -> dict[str, Tensor]:
-    """What the file holds, or a part of it, as tensors by name.
-
-    Raises:
-        InputError: it is something else.
-    """
+    """What the file holds, or a part of it, which must be tensors by name."""
     if not isinstance(content, dict) or not content:
         raise InputError(str(file), "holds no tensors by name; use a file of model weights")
     for name, tensor in content.items():
@@ -69,11 +61,7 @@ def _is_whole(tensor: Tensor) -> bool:
 
 
 def _is_plain_zip(file: Path) -> bool:
-    """Whether this is the newer format, a zip file that holds everything as it is.
-
-    Raises:
-        RuntimeError: its entries would grow when they are read.
-    """
+    """Whether this is the newer format, a zip file; its entries may not grow when they are read."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:

@@ -7,8 +7,8 @@ are put together when they are asked for, from files that stay on the disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
-from glmctl.core.checkpoint.translate import CONFIG_FILE, prefix_shape, translate
+from glmctl.core.checkpoint.translate import CONFIG_FILE, translate
 from glmctl.errors import InputError
 from glmctl.recipe.model import LayoutConfig, ModelConfig
 from glmctl.recipe.schema import QuantizationConfig
@@ -43,56 +43,42 @@ class Release:
 def read_release(
     folder: Path, dialect: Dialect, values: Values, stored: Mapping[str, Stored]
 ) -> Release:
-    """Read a folder.
-
-    Args:
-        folder: where it lies, for messages.
-        dialect: its format.
-        values: its config.json.
-        stored: its tensors by their own names.
+    """Read a folder of which config.json and tensors are given, by their own names.
 
     Raises:
         InputError: naming everything that does not fit.
     """
-    named = without_lead(dialect, stored)
-    heads = {name for name in named if name.rpartition(".")[0] in dialect.heads}
+    named = {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
+    heads = {}
+    for name in named:
+        module, _, kind = name.rpartition(".")
+        if module in dialect.heads:
+            heads[name] = f"{dialect.heads[module]}.{kind}"
     learned = {
         name: tensor
         for name, tensor in named.items()
         if name not in heads and not (dialect.ignored and re.search(dialect.ignored, name))
     }
     learned = with_prefix_table(dialect, learned)
-    meaning = translate(folder, dialect, values, learned)
-    reader = _Reader(dialect, meaning.config, meaning.bits, learned)
-    for ours, shape in parameter_shapes(meaning.config).items():
+    config, bits, layout = translate(folder, dialect, values, learned)
+    reader = _Reader(dialect, config, bits, learned)
+    for ours, shape in parameter_shapes(config).items():
         reader.take(ours, shape)
     reader.refuse_misfits(folder)
     return Release(
-        meaning.config,
+        config,
         LazyTensors(reader.makers),
-        {head_name(dialect, name): named[name].tensor for name in heads},
-        None if meaning.bits is None else QuantizationConfig.model_validate({"bits": meaning.bits}),
-        meaning.layout,
+        {ours: named[theirs].tensor for theirs, ours in heads.items()},
+        None if bits is None else QuantizationConfig.model_validate({"bits": bits}),
+        layout,
     )
-
-
-def without_lead(dialect: Dialect, stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The tensors without what a wrapper class has put in front of their names."""
-    return {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
 
 
 def with_prefix_table(dialect: Dialect, learned: dict[str, Stored]) -> dict[str, Stored]:
     """A learned prefix as one table, where two linears would make it of a smaller one."""
-    table, *linears = (
-        f"{dialect.prefix}.{part}"
-        for part in (
-            "embedding.weight",
-            "trans.0.weight",
-            "trans.0.bias",
-            "trans.2.weight",
-            "trans.2.bias",
-        )
-    )
+    table = f"{dialect.prefix}.embedding.weight"
+    parts = ("0.weight", "0.bias", "2.weight", "2.bias")
+    linears = [f"{dialect.prefix}.trans.{part}" for part in parts]
     if not all(name in learned for name in (table, *linears)):
         return learned
     a, a_bias, b, b_bias = (learned[name].tensor for name in linears)
@@ -101,101 +87,83 @@ def with_prefix_table(dialect: Dialect, learned: dict[str, Stored]) -> dict[str,
     return {name: found for name, found in learned.items() if name not in linears} | {table: made}
 
 
-def head_name(dialect: Dialect, name: str) -> str:
-    module, _, kind = name.rpartition(".")
-    return f"{dialect.heads[module]}.{kind}"
-
-
+@dataclass
 class _Reader:
     """Finds for each of our parameters the tensors that it is made of, and notes what is wrong."""
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        config: ModelConfig,
-        bits: int | None,
-        learned: Mapping[str, Stored],
-    ) -> None:
-        self.dialect = dialect
-        self.config = config
-        self.bits = bits
-        self.learned = learned
-        self.makers: dict[str, Callable[[], Tensor]] = {}
-        self.used: set[str] = set()
-        if config.tie_embeddings and "output_embedding" in dialect.outer:
-            self.used.add(dialect.outer["output_embedding"] + ".weight")  # a copy
-        self.misfits: dict[tuple[str, str], list[str]] = {}
+    dialect: Dialect
+    config: ModelConfig
+    bits: int | None
+    learned: Mapping[str, Stored]
+    makers: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    misfits: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def take(self, ours: str, shape: Shape) -> None:
         """Find what makes one of our parameters."""
+        config = self.config
         if ours.endswith("attention.prefix"):
+            columns = config.num_layers * 2 * config.kv_heads * config.head_width
             name, layer = f"{self.dialect.prefix}.embedding.weight", int(ours.split(".")[1])
-            if self.fits(name, prefix_shape(self.config)):
-                table = self.learned[name].tensor
-                self.makers[ours] = partial(layer_prefix, table, self.config, layer)
+            table = self.find(name, (config.num_prefix_tokens, columns), None)
+            if table is not None:
+                self.makers[ours] = partial(layer_prefix, table, config, layer)
             return
         names = self.dialect.their_names(ours)
-        rows = part_rows(ours, shape[0], len(names), self.config)
-        shapes = [(count, *shape[1:]) for count in rows]
+        rows = part_rows(ours, shape[0], len(names), config)
         if self.bits is not None and ours.startswith("blocks.") and len(shape) == 2:
-            shapes = [(count, shape[1] * self.bits // 8) for count in rows]
             scales = [name + SCALE for name in names]
             self.join(ours + SCALE, scales, [(count,) for count in rows], torch.float16)
-            self.join(ours, names, shapes, torch.int8)
+            columns = shape[1] * self.bits // 8
+            self.join(ours, names, [(count, columns) for count in rows], torch.int8)
         else:
-            self.join(ours, names, shapes, None)
+            self.join(ours, names, [(count, *shape[1:]) for count in rows], None)
 
     def join(
-        self,
-        ours: str,
-        names: list[str] | tuple[str, ...],
-        shapes: list[Shape],
-        dtype: torch.dtype | None,
+        self, ours: str, names: Sequence[str], shapes: list[Shape], dtype: torch.dtype | None
     ) -> None:
         """Make ours of their tensors, one after another, once all of them fit."""
-        fit = [self.fits(name, shape, dtype) for name, shape in zip(names, shapes, strict=True)]
-        if not all(fit):
+        found = [self.find(name, shape, dtype) for name, shape in zip(names, shapes, strict=True)]
+        parts = [tensor for tensor in found if tensor is not None]
+        if len(parts) < len(names):
             return
-        parts = [self.learned[name].tensor for name in names]
-        module = ours.rpartition(".")[0].split(".", 2)[-1]
-        if self.dialect.by_head and module == self.dialect.by_head:
+        if self.dialect.by_head and f".{self.dialect.by_head}." in ours:
             self.makers[ours] = partial(without_heads, parts[0], self.config)
         else:
             self.makers[ours] = partial(joined, parts)
 
-    def fits(self, name: str, shape: Shape, dtype: torch.dtype | None = None) -> bool:
-        """Whether the tensor is there and as expected; `dtype` None: any floating one."""
+    def find(self, name: str, shape: Shape, dtype: torch.dtype | None) -> Tensor | None:
+        """A tensor of theirs, when it is as expected; `dtype` None: any floating one."""
         self.used.add(name)
-        stored = self.learned.get(name)
-        if stored is None:
-            self.note(name, "is missing")
-            return False
-        found = stored.tensor
-        if tuple(found.shape) != shape:
-            self.note(name, f"is {tuple(found.shape)}, and {CONFIG_FILE} asks for {shape}")
-            return False
-        if found.dtype != dtype if dtype is not None else not found.is_floating_point():
-            kind = "a floating type" if dtype is None else dtype
-            self.note(name, f"is {found.dtype}, and {kind} is expected")
-            return False
-        return True
+        tensor = self.learned[name].tensor if name in self.learned else None
+        if tensor is None:
+            problem = "is missing"
+        elif tuple(tensor.shape) != shape:
+            problem = f"is {tuple(tensor.shape)}, and {CONFIG_FILE} asks for {shape}"
+        elif not tensor.is_floating_point() if dtype is None else tensor.dtype != dtype:
+            problem = f"is {tensor.dtype}, and {dtype or 'a floating type'} is expected"
+        else:
+            return tensor
+        self.note(name, problem)
+        return None
 
     def note(self, name: str, problem: str) -> None:
         """Remember a misfit; the same one of several layers is told once."""
         self.misfits.setdefault((re.sub(r"\.\d+\.", ".*.", name), problem), []).append(name)
 
     def refuse_misfits(self, folder: Path) -> None:
+        if self.config.tie_embeddings and "output_embedding" in self.dialect.outer:
+            self.used.add(self.dialect.outer["output_embedding"] + ".weight")  # a copy
         for name in self.learned.keys() - self.used:
             self.note(name, f"is unknown to {self.dialect.name}")
-        if not self.misfits:
-            return
         lines = []
         for (_, problem), names in sorted(self.misfits.items()):
             first = min(names)
             place = f" in {self.learned[first].file.name}" if first in self.learned else ""
             others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             lines.append(f"tensor {first}{place}{others} {problem}")
-        raise InputError(str(folder), *lines)
+        if lines:
+            raise InputError(str(folder), *lines)
 
 
 def joined(parts: list[Tensor]) -> Tensor:

@@ -57,40 +57,26 @@ class CheckpointStore:
 
         A step that is there already holds the same state and is left alone. Then all but the
         newest checkpoints go.
-
-        Raises:
-            MachineError: the disk is full or not writable; the older checkpoints are untouched.
         """
         final = self.folder(step)
         if not final.exists():
             with durable.publish(final) as scratch:
                 digests = durable.write_tensors(scratch / STATE_FILE, tensors)
-                manifest = {
-                    "format": FORMAT,
-                    "step": step,
-                    "data": self.data,
-                    "digests": digests,
-                }
+                manifest = {"format": FORMAT, "step": step, "data": self.data, "digests": digests}
                 durable.write_json(scratch / "manifest.json", manifest)
         for old in self.steps()[: -self.keep]:
             durable.retire(self.folder(old))
         return final
 
     def load(self, step: int) -> Checkpoint:
-        """Read and verify a checkpoint.
-
-        Raises:
-            InputError: a file is missing or damaged; names the checkpoint to go back to. Or the
-                run that saved it trained on other data.
-        """
+        """Read and verify a checkpoint, which must have trained on the same data."""
         folder = self.folder(step)
         remedy = self.remedy(step)
         path = folder / "manifest.json"
         manifest = durable.read_json(path, remedy)
         if manifest.get("format") == WITHOUT_DATA:
             manifest |= {"format": FORMAT, "data": None}
-        expected = {"format": FORMAT, "step": step}
-        for key, value in expected.items():
+        for key, value in (("format", FORMAT), ("step", step)):
             if manifest.get(key) != value:
                 problem = f"{key} is {manifest.get(key)}, expected {value}"
                 raise InputError(str(path), f"{problem}; {remedy}")

@@ -63,11 +63,7 @@ def has_tensor_files(folder: Path) -> bool:
 
 
 def open_tensor_files(folder: Path) -> dict[str, Stored]:
-    """Every tensor of the folder, from all of its shards.
-
-    Raises:
-        InputError: naming the shards that are missing, damaged or of another model.
-    """
+    """Every tensor of the folder, from all of its shards, which must belong together."""
     for single, shards in LAYOUTS:
         files, index = _files_of(folder, single, shards)
         if files:
@@ -88,18 +84,14 @@ def open_tensor_files(folder: Path) -> dict[str, Stored]:
 
 
 def open_file(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of one file.
-
-    Raises:
-        InputError: it is damaged or holds more than tensors.
-    """
-    if file.suffix == ".safetensors":
-        try:
-            with safe_open(file, framework="pt") as content:
-                return {name: content.get_tensor(name) for name in content.keys()}
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
-    return tensors_in(file, read_pickle(file))
+    """The tensors of one file, which may hold nothing else."""
+    if file.suffix != ".safetensors":
+        return tensors_in(file, read_pickle(file))
+    try:
+        with safe_open(file, framework="pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
 
 
 def write_tensor_files(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -135,7 +127,7 @@ def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[
         index = read_json(index_file, REMEDY).get("weight_map")
         if not isinstance(index, dict) or not index:
             raise InputError(str(index_file), f"holds no weight_map; {REMEDY}")
-        odd = [name for name in index.values() if not _is_plain_name(name)]
+        odd = [file for file in index.values() if not _is_plain_name(file)]
         if odd:
             raise InputError(
                 str(index_file), f"names {odd[0]!r}, which is no file of this folder; {REMEDY}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,12 @@ CONFIG_FILE = "config.json"
 INTEGER_KEY = "quantization_bit"
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What a config.json says, in our words."""
-
-    config: ModelConfig
-    bits: int | None
-    """Of the integers in the linears; None: they hold floating numbers."""
-    layout: LayoutConfig | None
-
-
 def translate(
     folder: Path, dialect: Dialect, values: Values, learned: Mapping[str, Stored]
-) -> Meaning:
-    """Read a config.json.
+) -> tuple[ModelConfig, int | None, LayoutConfig | None]:
+    """Read a config.json: sizes, bits of the integers in the linears, how ids are read.
 
-    Raises:
-        InputError: naming every key that is missing, wrong, not read, or contradicted by a tensor.
+    Every key that is missing, wrong, not read, or contradicted by a tensor is named at once.
     """
     given = dict(dialect.defaults) | {
         ours: values[theirs]
@@ -62,13 +50,7 @@ def translate(
         problems.append(str(error))
     if problems or model is None:
         raise InputError(str(folder / CONFIG_FILE), *problems)
-    return Meaning(model, bits, layout)
-
-
-def prefix_shape(config: ModelConfig) -> tuple[int, int]:
-    """Of the table that holds the learned prefix of every layer."""
-    columns = config.num_layers * 2 * config.kv_heads * config.head_width
-    return config.num_prefix_tokens, columns
+    return model, bits, layout
 
 
 def _unread(dialect: Dialect, values: Values) -> Iterator[str]:

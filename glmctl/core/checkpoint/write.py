@@ -54,11 +54,7 @@ def misfits(target: Format, found: Found) -> list[str]:
 
 
 def refuse_misfits(target: Format, found: Found, place: str) -> None:
-    """Find out whether a format can hold a model.
-
-    Raises:
-        InputError: naming each key that it cannot, and the formats that can.
-    """
+    """Name each key of a model that a format cannot hold, and the formats that can."""
     if problems := misfits(target, found):
         fitting = [f"--to {other}" for other in get_args(Format) if not misfits(other, found)]
         raise InputError(place, *problems, f"the model can be written with {' or '.join(fitting)}")

@@ -40,14 +40,7 @@ NUM_IMAGE_TOKENS = 20_000
 
 
 def load_family(config: TokenizerConfig, file: Path) -> tuple[Vocabulary, SpecialTokens, int]:
-    """Open a vocabulary of ChatGLM or GLM-4 with its special tokens.
-
-    Returns:
-        The vocabulary, the special tokens, and the number of ids with them.
-
-    Raises:
-        InputError: the file is damaged, or is the vocabulary of another family.
-    """
+    """Open a vocabulary of ChatGLM or GLM-4 with its special tokens; the number of ids is last."""
     vocabulary: Vocabulary
     tokens, unk = TOKENS[config.special], None
     if config.kind == "tokenizer_json":
@@ -123,11 +116,9 @@ def answer_ends(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def released_section(place: Path, special: Layout | None = None) -> TokenizerConfig | None:
-    """The section of the tokenizer of ChatGLM or GLM-4 that lies in a place; None: of another.
+    """The section of the tokenizer of ChatGLM or GLM-4 that lies in a folder, or in its file.
 
-    Args:
-        place: a released folder, or a file of one.
-        special: the layout, when the user says it.
+    None when it is of another family; `special` is the layout, when the user says it.
     """
     folder = place if place.is_dir() else place.parent
     files = [folder / name for name in FILES] if place.is_dir() else [place]
@@ -137,21 +128,18 @@ def released_section(place: Path, special: Layout | None = None) -> TokenizerCon
     for file in files:
         if not file.is_file() or (file.name not in FILES and special is None):
             continue
-        kind = kind_of_file(file)
+        kind: Kind = "tokenizer_json"
+        if file.suffix != ".json":
+            kind = "tiktoken" if is_rank_file(file) else "sentencepiece"
         layout = special or layout_of(file, kind, settings)
-        if layout is not None:
-            number = image_tokens(folder, settings) if layout == "chatglm" else 0
-            return TokenizerConfig(
-                kind=kind, path=str(file), special=layout, num_image_tokens=number
-            )
+        if layout is None:
+            continue
+        number = settings.get("num_image_tokens", NUM_IMAGE_TOKENS) if layout == "chatglm" else 0
+        if not isinstance(number, int) or number < 0:
+            what = f"num_image_tokens is {number!r}; expected a whole number"
+            raise InputError(str(folder), what)
+        return TokenizerConfig(kind=kind, path=str(file), special=layout, num_image_tokens=number)
     return None
-
-
-def image_tokens(folder: Path, settings: Mapping[str, Any]) -> int:
-    number = settings.get("num_image_tokens", NUM_IMAGE_TOKENS)
-    if not isinstance(number, int) or number < 0:
-        raise InputError(str(folder), f"num_image_tokens is {number!r}; expected a whole number")
-    return number
 
 
 def read_settings(file: Path) -> dict[str, Any]:
@@ -163,12 +151,6 @@ def read_settings(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as problem:
         raise InputError(str(file), f"is not JSON ({problem})") from problem
     return values if isinstance(values, dict) else {}
-
-
-def kind_of_file(file: Path) -> Kind:
-    if file.suffix == ".json":
-        return "tokenizer_json"
-    return "tiktoken" if is_rank_file(file) else "sentencepiece"
 
 
 def layout_of(file: Path, kind: Kind, settings: Mapping[str, Any]) -> Layout | None:
@@ -208,11 +190,7 @@ def second_or_third(file: Path, settings: Mapping[str, Any]) -> Layout:
 
 
 def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
-    """Compare ids with those that config.json and tokenizer_config.json state.
-
-    Raises:
-        InputError: naming each that differs.
-    """
+    """Name each id that config.json or tokenizer_config.json states otherwise."""
     strings, name = tokenizer.special.strings, tokenizer.vocabulary.files[0].name
     expected = {"eos_token_id": answer_ends(tokenizer)}
     if tokenizer.config.special == "chatglm":

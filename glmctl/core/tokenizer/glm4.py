@@ -38,14 +38,9 @@ class RankVocabulary(ByteVocabulary):
         ]
         model = models.BPE(vocab=ids, merges=merges, ignore_merges=True)
         super().__init__((file,), names, Library(model))
-        self.library.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(WORDS), "isolated"),
-                pre_tokenizers.ByteLevel(
-                    add_prefix_space=False, trim_offsets=False, use_regex=False
-                ),
-            ]
-        )
+        words = pre_tokenizers.Split(Regex(WORDS), "isolated")
+        to_bytes = pre_tokenizers.ByteLevel(False, trim_offsets=False, use_regex=False)
+        self.library.pre_tokenizer = pre_tokenizers.Sequence([words, to_bytes])
 
 
 class JsonVocabulary(ByteVocabulary):
@@ -77,11 +72,7 @@ def is_rank_file(file: Path) -> bool:
 
 
 def read_ranks(file: Path) -> list[bytes]:
-    """The tokens in the order of their ranks.
-
-    Raises:
-        InputError: a line is damaged, a rank is missing, or a byte has no token.
-    """
+    """The tokens in the order of their ranks."""
     lines = file.read_bytes().splitlines()
     ranks: dict[int, bytes] = {}
     for number, line in enumerate(lines, 1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 
 
 def components(values: Values) -> dict[str, Any]:
@@ -33,14 +34,7 @@ CHATGLM = Dialect(
         "output_embedding": "lm_head",
     },
     layer="transformer.layers.{}.",
-    inner={
-        "attention_norm": ("input_layernorm",),
-        "attention.query_key_value": ("attention.query_key_value",),
-        "attention.output": ("attention.dense",),
-        "ffn_norm": ("post_attention_layernorm",),
-        "ffn.up": ("mlp.dense_h_to_4h",),
-        "ffn.down": ("mlp.dense_4h_to_h",),
-    },
+    inner=HUB_GLM.inner,
     sizes={
         "num_layers": "num_layers",
         "hidden_size": "hidden_size",

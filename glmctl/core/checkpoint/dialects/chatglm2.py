@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 
 
 def components(values: Values) -> dict[str, Any]:
@@ -39,12 +40,9 @@ CHATGLM2 = Dialect(
     },
     layer="transformer.encoder.layers.{}.",
     inner={
-        "attention_norm": ("input_layernorm",),
+        **HUB_GLM.inner,
         "attention.query_key_value": ("self_attention.query_key_value",),
         "attention.output": ("self_attention.dense",),
-        "ffn_norm": ("post_attention_layernorm",),
-        "ffn.up": ("mlp.dense_h_to_4h",),
-        "ffn.down": ("mlp.dense_4h_to_h",),
     },
     sizes={
         "num_layers": "num_layers",

@@ -77,13 +77,10 @@ INNER = {theirs: ours for ours, (theirs,) in ORIGINAL.inner.items()}
 
 
 def find_shards(path: Path) -> list[Path]:
-    """The files of one checkpoint, in the order of their model-parallel rank.
+    """The files of one checkpoint, in the order of their model-parallel rank; [] when it is none.
 
     Args:
         path: a `.pt` file, a folder of shards, or a folder with a tracker file that names one.
-
-    Returns:
-        The files; empty when this is no checkpoint of the original code.
     """
     if path.is_file():
         return [path] if path.suffix == ".pt" else []
@@ -137,11 +134,9 @@ def _missing_ranks(files: Sequence[Path], contents: Sequence[Mapping[str, Any]])
         said = content.get("mp_world_size", len(files))
         if said != len(files):
             yield f"{file.name} is one of {said} shards (mp_world_size), and {len(files)} are here"
-    numbers = [
-        int(match[1]) for file in files if (match := re.search(r"mp_rank_(\d+)_", file.name))
-    ]
-    for number in sorted({*range(len(files))} - {*numbers}) if numbers else ():
-        yield f"shard mp_rank_{number:02d}_model_states.pt is missing"
+    names = [SHARD.replace("*", f"{rank:02d}") for rank in range(len(files))]
+    if files[0].match(SHARD):
+        yield from (f"shard {name} is missing" for name in {*names} - {file.name for file in files})
 
 
 def _differences(files: Sequence[Path], shards: Sequence[Mapping[str, Tensor]]) -> Iterator[str]:
@@ -169,7 +164,7 @@ def our_name(theirs: str) -> str | None:
 
 
 def _read_content(file: Path) -> dict[str, Any]:
-    """One shard, whose part `module` holds tensors; nothing in it is executed."""
+    """One shard, whose part `module` holds tensors."""
     content = read_pickle(file)
     if not isinstance(content, dict) or not isinstance(content.get("module"), dict):
         raise InputError(str(file), "holds no 'module' part, so it is no GLM checkpoint")
@@ -209,13 +204,10 @@ def write_shards(
     Args:
         folder: where.
         tensors: under our names.
-        lead: what stands in front of the names of theirs.
+        lead: stands in front of the names that they get.
         heads: under their names; the same in every shard.
         config: the sizes.
         degree: how many.
-
-    Raises:
-        UsageError: the model cannot be cut into so many.
     """
     rows = len(tensors["word_embedding.weight"])
     most = gcd(config.num_attention_heads, rows)
