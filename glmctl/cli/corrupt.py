@@ -4,17 +4,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Exit, Option
+from typer import Argument, Context, Exit, Option
 
 from glmctl.cli import examples, options, render
-from glmctl.cli.lines import answer, complain
+from glmctl.cli.lines import answer, complain, given_options
 from glmctl.errors import UsageError
 
 LINES_ON_PAGE = 50
-MODES = ("--explain", "--html", "--stats", "--undo")
+MODES = {"--explain", "--html", "--stats", "--undo"}
+DRAWING = {"--objective", "--seed", "--whole-words"}
 
 
 def corrupt(
+    context: Context,
     source: Annotated[
         str | None, Argument(metavar="INPUT", help="A text file or folder; stdin without one.")
     ] = None,
@@ -39,17 +41,7 @@ def corrupt(
     as_json: options.Json = False,
 ) -> None:
     """Hide spans of each line of text: Part A with its blanks, Part B with what stood there."""
-    given = {
-        "--explain": explain,
-        "--html": html is not None,
-        "--stats": stats,
-        "--undo": undo,
-        "--objective": objective is not None,
-        "--seed": seed is not None,
-        "--whole-words": whole_words,
-    }
-    names = [name for name in given if given[name]]
-    mode, drawing = ([n for n in names if n in MODES], [n for n in names if n not in MODES])
+    mode, drawing = (sorted(given_options(context) & names) for names in (MODES, DRAWING))
     problems = {
         "--set changes a recipe; add --recipe RECIPE": overrides and recipe_path is None,
         f"--undo draws nothing; leave out {' and '.join(drawing)}": undo and drawing,
@@ -62,7 +54,8 @@ def corrupt(
     from glmctl.recipe.load import load_recipe
     from glmctl.stages import corrupt as stage
 
-    recipe = None if recipe_path is None else load_recipe(recipe_path, overrides or ())
+    changes = [*(overrides or ()), *(["objective.whole_words=true"] if whole_words else [])]
+    recipe = None if recipe_path is None else load_recipe(recipe_path, changes)
     if undo:
         found = stage.choose_tokenizer(recipe, tokenizer)
         restored = stage.undo_source(source, found, one_line=not as_json)

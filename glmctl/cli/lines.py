@@ -1,11 +1,22 @@
-"""One line in, one line out: the records of a stream, as they are printed."""
+"""One line in, one line out: what commands share that read a stream and print its records."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from typer import Context
+
 from glmctl.cli import render
 
 Record = dict[str, Any]
+
+
+def given_options(context: Context) -> set[str]:
+    """The options on the command line, by their names."""
+    return {
+        f"--{name.replace('_', '-')}"
+        for name, value in context.params.items()
+        if value is not None and value is not False
+    }
 
 
 def answer(

@@ -9,66 +9,14 @@ from typer import Argument, Context, Exit, Option
 
 from glmctl.cli import options, render
 from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
-from glmctl.cli.lines import answer
+from glmctl.cli.lines import answer, given_options
 from glmctl.errors import UsageError
 
-Inputs = Annotated[
-    list[str] | None,
-    Argument(
-        metavar="INPUT",
-        help="Text or JSON Lines, files or folders; stdin without one. "
-        "With --out and --train also Parquet, and data sets as hf:NAME@REVISION.",
-    ),
-]
 Layout = Literal[
     "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b",
     "chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414",
 ]  # fmt: skip
-Kind = Annotated[
-    Literal["wordpiece", "byte_bpe", "sentencepiece", "tiktoken", "tokenizer_json"] | None,
-    Option(help="Kind of the vocabulary; seen from the file unless given."),
-]
-Special = Annotated[
-    Layout | None,
-    Option(help="Layout of the special tokens; the usual one unless given."),
-]
-Decode = Annotated[bool, Option("--decode", help="From ids to text.")]
-Train = Annotated[bool, Option("--train", help="Learn a vocabulary; --out names its file.")]
-VocabSize = Annotated[int | None, Option(min=1, metavar="N", help="Of the new vocabulary.")]
-ModelType = Annotated[
-    Literal["unigram", "bpe"] | None,
-    Option(help="Algorithm of the new vocabulary; unigram unless given."),
-]
-Out = Annotated[
-    Path | None, Option(metavar="DIR|FILE", help="Write training shards, or the new vocabulary.")
-]
-Processes = Annotated[
-    int | None, Option(min=1, metavar="N", help="How many write shards at once; 1 unless given.")
-]
-Column = Annotated[
-    str | None, Option(metavar="NAME", help="Key or column of the text; text unless given.")
-]
-Split = Annotated[str | None, Option(metavar="NAME", help="Of a data set; train unless given.")]
-Config = Annotated[
-    str | None, Option(metavar="NAME", help="Of a data set; its default unless given.")
-]
-OnError = Annotated[
-    Literal["stop", "skip"] | None,
-    Option(help="What a row without a text does; stop unless given."),
-]
-Audit = Annotated[
-    bool,
-    Option("--audit", help="Find what would spoil training, in the vocabulary and over INPUT."),
-]
-Diff = Annotated[
-    tuple[str, str] | None,
-    Option(metavar="A B", help="Show where two tokenizers cut the text differently."),
-]
-Limit = Annotated[
-    int | None,
-    Option(min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
-]
-
+Kind = Literal["wordpiece", "byte_bpe", "sentencepiece", "tiktoken", "tokenizer_json"]
 SOURCES = {"--column", "--split", "--config", "--on-error"}
 VOCABULARY = {"--tokenizer", "--kind", "--special"}
 GOES_WITH = {
@@ -84,23 +32,65 @@ GOES_WITH = {
 
 def tokenize(
     context: Context,
-    inputs: Inputs = None,
+    inputs: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="INPUT",
+            help="Text or JSON Lines, files or folders; stdin without one. "
+            "With --out and --train also Parquet, and data sets as hf:NAME@REVISION.",
+        ),
+    ] = None,
     tokenizer: options.Tokenizer = None,  # glmctl-default
-    kind: Kind = None,
-    special: Special = None,
-    decode: Decode = False,
-    train: Train = False,
-    vocab_size: VocabSize = None,
-    model_type: ModelType = None,
-    out: Out = None,
-    processes: Processes = None,
-    column: Column = None,
-    split: Split = None,
-    config: Config = None,
-    on_error: OnError = None,
-    audit: Audit = False,
-    diff: Diff = None,
-    limit: Limit = None,
+    kind: Annotated[
+        Kind | None, Option(help="Kind of the vocabulary; seen from the file unless given.")
+    ] = None,
+    special: Annotated[
+        Layout | None, Option(help="Layout of the special tokens; the usual one unless given.")
+    ] = None,
+    decode: Annotated[bool, Option("--decode", help="From ids to text.")] = False,
+    train: Annotated[
+        bool, Option("--train", help="Learn a vocabulary; --out names its file.")
+    ] = False,
+    vocab_size: Annotated[
+        int | None, Option(min=1, metavar="N", help="Of the new vocabulary.")
+    ] = None,
+    model_type: Annotated[
+        Literal["unigram", "bpe"] | None,
+        Option(help="Algorithm of the new vocabulary; unigram unless given."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="DIR|FILE", help="Write training shards, or the new vocabulary."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        Option(min=1, metavar="N", help="How many write shards at once; 1 unless given."),
+    ] = None,
+    column: Annotated[
+        str | None, Option(metavar="NAME", help="Key or column of the text; text unless given.")
+    ] = None,
+    split: Annotated[
+        str | None, Option(metavar="NAME", help="Of a data set; train unless given.")
+    ] = None,
+    config: Annotated[
+        str | None, Option(metavar="NAME", help="Of a data set; its default unless given.")
+    ] = None,
+    on_error: Annotated[
+        Literal["stop", "skip"] | None,
+        Option(help="What a row without a text does; stop unless given."),
+    ] = None,
+    audit: Annotated[
+        bool,
+        Option("--audit", help="Find what would spoil training, in the vocabulary and over INPUT."),
+    ] = False,
+    diff: Annotated[
+        tuple[str, str] | None,
+        Option(metavar="A B", help="Show where two tokenizers cut the text differently."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        Option(min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Turn each line of text into ids, or the text into training shards or a vocabulary."""
@@ -141,16 +131,8 @@ def say(result: str | list[int]) -> None:
 
 
 def check_options(context: Context) -> None:
-    """Refuse options that would do nothing.
-
-    Raises:
-        UsageError: naming each.
-    """
-    given = {
-        "--" + name.replace("_", "-")
-        for name, value in context.params.items()
-        if value is not None and value is not False and name not in ("inputs", "as_json")
-    }
+    """Refuse options that would do nothing."""
+    given = given_options(context) - {"--inputs", "--as-json"}
     mode = next((mode for mode in GOES_WITH if mode in given), "encoding")
     others = sorted(given - GOES_WITH[mode] - {mode})
     problems = [f"{option} does not go with {mode}" for option in others]

@@ -24,7 +24,6 @@ from glmctl.core.objective.words import find_words
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import DEFAULT, find_tokenizer, load_tokenizer
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.checks import words_are_drawn_by_sample
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import ObjectiveConfig, Recipe, TrainConfig
 
@@ -81,10 +80,7 @@ def make_setting(
         tokenizer: a name, file or folder.
         objective: ``mix`` with a recipe is the mix of the recipe.
         seed: of the run whose epoch 0 the texts are.
-        whole_words: no span cuts a word, also where the recipe does not say so.
-
-    Raises:
-        UsageError: the recipe cannot be honoured line by line.
+        whole_words: no span cuts a word; a recipe says so itself.
     """
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):
@@ -93,8 +89,6 @@ def make_setting(
         config = config.model_copy(update={"kind": kind, **weights})
     if whole_words:
         config = config.model_copy(update={"whole_words": True})
-        for problem in words_are_drawn_by_sample(config):
-            raise UsageError("[objective]", problem)
     if config.short_sequence_probability > 0:
         raise UsageError(
             "objective.short_sequence_probability",
@@ -136,12 +130,9 @@ def corrupt_texts(
 
 
 def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iterator[list[Record]]:
-    """Corrupt every line of a source, as many together as have arrived.
+    """Corrupt every line of a source, or of the standard input, as many as arrive together.
 
-    Args:
-        source: a file, a folder or a built-in name; None: the standard input.
-        setting: how.
-        jsonl: the lines are JSON objects, whatever the name of the source.
+    ``jsonl``: the lines are JSON objects, whatever the name of the source.
     """
     for lines in read_lines(source, jsonl=jsonl):
         yield corrupt_lines(lines, setting)
@@ -150,10 +141,7 @@ def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iter
 def count_source(
     source: str | None, setting: Setting, on_failure: Callable[[Record], None], *, jsonl: bool
 ) -> SpanStatistics:
-    """Count the spans of a whole source, as :func:`corrupt_source` hides them.
-
-    ``on_failure`` is called with the record of each line that cannot be corrupted.
-    """
+    """Count the spans that :func:`corrupt_source` hides; tells of lines that it cannot corrupt."""
     counter = SpanCounter(setting.corruption)
     for lines in read_lines(source, jsonl=jsonl):
         for failure in corrupt_lines(lines, setting, counter):
@@ -203,12 +191,12 @@ def what_is_wrong(num_tokens: int, setting: Setting) -> str | None:
     """Why a text of so many tokens is no sample."""
     if num_tokens == 0:
         return "is empty; there is nothing to hide"
-    if num_tokens + 2 <= setting.sequence_length:
-        return None
-    return (
-        f"is {num_tokens + 2:,} tokens long, [CLS] and the end included, and data.sequence_length "
-        f"is {setting.sequence_length:,}; split the line or raise it"
-    )
+    if num_tokens + 2 > setting.sequence_length:
+        return (
+            f"is {num_tokens + 2:,} tokens long, [CLS] and the end included, and "
+            f"data.sequence_length is {setting.sequence_length:,}; split the line or raise it"
+        )
+    return None
 
 
 def as_records(examples: Examples, tokenizer: Tokenizer) -> Iterator[Record]:
@@ -244,12 +232,9 @@ class Example(BaseModel):
 def undo_source(
     source: str | None, tokenizer: Tokenizer, *, one_line: bool
 ) -> Iterator[list[Record]]:
-    """Restore the text of every record of a source, as many together as have arrived.
+    """Restore the text of every record of a source, or of the standard input.
 
-    Args:
-        source: a file of records; None: the standard input.
-        tokenizer: the one that they were made with.
-        one_line: a text of several lines is an error, as it would not be one line out.
+    ``one_line``: a text of several lines is an error, as it would not be one line out.
     """
     numbers = count(1)
     for _, _, lines in read_source([] if source is None else [source]):
@@ -266,10 +251,8 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
         return {"error": f"is not an example of glmctl corrupt --json; {problem}"}
     if example.tokenizer != tokenizer.fingerprint:
         return {"error": "was made with another tokenizer; name it with --tokenizer"}
-    if ids[:1] == [tokenizer.special.cls]:
-        ids = ids[1:]
-    if ids[-1:] == [tokenizer.special.eos]:
-        ids = ids[:-1]
+    begins, ends = ids[:1] == [tokenizer.special.cls], ids[-1:] == [tokenizer.special.eos]
+    ids = ids[begins : len(ids) - ends]
     try:
         text = tokenizer.decode(ids)
     except InputError as error:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,15 +44,12 @@ class Batch:
     """What the targets are of, when candidates compete; each question then counts as a target."""
 
     def to(self, device: torch.device) -> Batch:
-        return replace(
-            self,
-            input_ids=self.input_ids.to(device),
-            position_ids=self.position_ids.to(device),
-            wanted=self.wanted.to(device),
-            target_ids=self.target_ids.to(device),
-            kinds=self.kinds.to(device),
-            choices=None if self.choices is None else self.choices.to(device),
-        )
+        moved: dict[str, Any] = {
+            name: part.to(device)
+            for name, part in vars(self).items()
+            if isinstance(part, Tensor | Choices)
+        }
+        return replace(self, **moved)
 
 
 def make_batch(examples: Examples) -> Batch:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ PHASE = 3 << 62  # and from here up, the phases of the documents
 PHASE_BITS = 20  # few enough that whole weights are met exactly
 
 
-@dataclass(frozen=True)
-class Pieces:
+class Pieces(NamedTuple):
     """Stretches of documents, one sample each: [CLS] tokens, and [eos] where the document ends."""
 
     row: IntArray  # number of the row in the whole run, [n]
@@ -111,8 +110,8 @@ class RowOrder:
     def pieces(self, first_row: int, num_rows: int) -> Pieces:
         """The pieces of a stretch of rows, which may cross from one epoch into the next."""
         cut = self._packed if self.pack else self._single
-        parts = [vars(cut(*stretch)) for stretch in self._by_epoch(first_row, num_rows)]
-        return Pieces(*(np.concatenate([part[name] for part in parts]) for name in parts[0]))
+        parts = [cut(*stretch) for stretch in self._by_epoch(first_row, num_rows)]
+        return Pieces(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _by_epoch(self, first_row: int, num_rows: int) -> Iterator[tuple[int, int, int]]:
         """Split a stretch of rows into (epoch, first row in it, row after the last)."""

@@ -50,13 +50,6 @@ class ScriptUse:
     num_unknown: int = 0
     """Tokens that are the unknown one."""
 
-    def add(self, num_characters: int, num_tokens: int, num_unknown: int) -> None:
-        self.num_lines += 1
-        self.num_characters += num_characters
-        self.num_tokens += num_tokens
-        self.characters_per_token = self.num_characters / max(self.num_tokens, 1)
-        self.num_unknown += num_unknown
-
 
 @dataclass
 class UnknownScript:
@@ -71,9 +64,7 @@ class UnknownScript:
 def audit_vocabulary(tokenizer: Tokenizer, rows: int | None = None) -> list[Finding]:
     """Look at a tokenizer without any text.
 
-    Args:
-        tokenizer: to look at.
-        rows: of the word embedding that the ids index; the tokenizer's own size unless given.
+    ``rows`` are those of the word embedding; as many as the tokenizer has ids unless given.
     """
     return [
         *shared_ids(tokenizer),
@@ -92,9 +83,8 @@ def shared_ids(tokenizer: Tokenizer) -> Iterator[Finding]:
             continue
         is_told_apart = {*MASKS, SOP, EOP}.isdisjoint(texts)
         what = f"{' and '.join(texts)} share one id"
-        if is_told_apart:
-            remedy = "nothing to do: no blank is made of them"
-        else:
+        remedy = "nothing to do: no blank is made of them"
+        if not is_told_apart:
             what += ", so the model cannot tell them apart"
             remedy = "give each token an id of its own: choose another --special"
         if tokenizer.config.special == "glm-chinese-10b" and EOP in texts:
@@ -153,12 +143,7 @@ class TextAudit:
         self._is_known: dict[str, bool] = {}
 
     def add(self, texts: Sequence[str], places: Sequence[str]) -> None:
-        """Count lines.
-
-        Args:
-            texts: one a line.
-            places: what a reader calls each of them.
-        """
+        """Count lines, which a reader knows by these places."""
         rows = self.tokenizer.encode_batch(texts, special=False)
         for text, place, row in zip(texts, places, rows, strict=True):
             if not text or text.isspace():
@@ -168,7 +153,11 @@ class TextAudit:
                 self._add_unknown(text, place)
             script = main_script(text)
             for use in (self.total, self.uses.setdefault(script, ScriptUse(script))):
-                use.add(len(text), len(row), num_unknown)
+                use.num_lines += 1
+                use.num_characters += len(text)
+                use.num_tokens += len(row)
+                use.characters_per_token = use.num_characters / max(use.num_tokens, 1)
+                use.num_unknown += num_unknown
 
     def _add_unknown(self, text: str, place: str) -> None:
         for token_id, start, stop in self.tokenizer.vocabulary.offsets(text):

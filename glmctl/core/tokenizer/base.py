@@ -72,31 +72,25 @@ class Vocabulary(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class Tokenizer:
     """A vocabulary with the special tokens of a GLM; ids run from 0 to size - 1."""
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        special: SpecialTokens,
-        size: int,
-        config: TokenizerConfig,
-    ) -> None:
-        self.vocabulary = vocabulary
-        self.special = special
-        self.size = size
-        self.config = config
-        self.is_lossless = vocabulary.is_lossless and config.special in ("glmctl", *FAMILY)
-        self._texts = {token_id: text for text, token_id in special.strings.items()}
-        self._is_ours = config.special == "glmctl"
-        self._is_family = config.special in FAMILY
+    vocabulary: Vocabulary
+    special: SpecialTokens
+    size: int
+    config: TokenizerConfig
+
+    def __post_init__(self) -> None:
+        self._texts = {token_id: text for text, token_id in self.special.strings.items()}
+        self._is_ours = self.config.special == "glmctl"
+        self._is_family = self.config.special in FAMILY
+        self.is_lossless = self.vocabulary.is_lossless and (self._is_ours or self._is_family)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Ids of a text.
+        """Ids of a text; of nothing but whitespace comes no token, but in layout ``glmctl``.
 
-        Args:
-            text: anything; of nothing but whitespace comes no token, but in layout ``glmctl``.
-            special: False: "[MASK]" and its like in the text are ordinary characters.
+        Without ``special``, "[MASK]" and its like in the text are ordinary characters.
         """
         ids: list[int] = self.encode_batch([text], special=special)[0].tolist()
         return ids
@@ -116,11 +110,7 @@ class Tokenizer:
         return found
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens are shown as their strings.
-
-        Raises:
-            InputError: an id is not in the vocabulary.
-        """
+        """Text of ids; special tokens are shown as their strings."""
         for token_id in ids:
             self._check(token_id)
         parts = []
@@ -177,11 +167,7 @@ class Tokenizer:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> TokenizerConfig:
-        """Copy the vocabulary into a model folder.
-
-        Returns:
-            The tokenizer section for that folder; its path is relative to it.
-        """
+        """Copy the vocabulary into a model folder; gives the tokenizer section for it."""
         for file in self.vocabulary.files:
             (folder / file.name).write_bytes(file.read_bytes())
         return self.config.model_copy(update={"path": self.vocabulary.files[0].name})

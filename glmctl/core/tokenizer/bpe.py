@@ -46,11 +46,8 @@ class ByteVocabulary(LibraryVocabulary):
 
     def __init__(self, files: tuple[Path, ...], names: Sequence[str], library: Library) -> None:
         super().__init__(files, names, library)
-        byte_of = byte_characters()
-        self.tokens = [
-            b"".join(byte_of.get(character, character.encode()) for character in name)
-            for name in self.names
-        ]
+        known = byte_characters()
+        self.tokens = [b"".join(known.get(sign, sign.encode()) for sign in name) for name in names]
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
@@ -84,11 +81,7 @@ def byte_characters() -> dict[str, bytes]:
 
 
 def read_byte_bpe(file: Path) -> dict[str, int]:
-    """Tokens and ids of a vocab.json.
-
-    Raises:
-        InputError: the file is not one.
-    """
+    """Tokens and ids of a vocab.json."""
     try:
         ids = json.loads(file.read_bytes())
     except ValueError as problem:

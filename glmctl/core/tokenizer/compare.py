@@ -50,11 +50,7 @@ class Comparison:
         return [tokenizer.pieces(text, special=False) for tokenizer in self.tokenizers]
 
     def add(self, texts: Sequence[str]) -> dict[int, int]:
-        """Compare lines.
-
-        Returns:
-            Of those that are cut differently, the character where the first difference starts.
-        """
+        """Compare lines; gives the character at which those cut differently begin to differ."""
         found = {}
         for index, text in enumerate(texts):
             if not text or text.isspace():

@@ -106,12 +106,7 @@ class LosslessVocabulary(SentencePieceVocabulary):
 
 
 def character_spans(text: str, lengths: Sequence[int]) -> tuple[IntArray, IntArray]:
-    """First and last character of each of the runs of bytes that make up a text.
-
-    Args:
-        text: of which the runs are all bytes.
-        lengths: of the runs, in bytes.
-    """
+    """First and last character of each of the runs of bytes, of these lengths, of a text."""
     data = np.frombuffer(text.encode(), np.uint8)
     character = np.cumsum((data & 0xC0) != 0x80, dtype=np.int32) - 1  # 10xxxxxx continues one
     sizes = np.array(lengths, np.int64)
@@ -120,23 +115,14 @@ def character_spans(text: str, lengths: Sequence[int]) -> tuple[IntArray, IntArr
 
 
 def load_sentencepiece(file: Path) -> SentencePieceVocabulary:
-    """Open a SentencePiece model.
-
-    Raises:
-        InputError: the file is not one.
-    """
+    """Open a SentencePiece model."""
     processor = open_model(file, file.read_bytes())
-    if keeps_everything(processor):
-        return LosslessVocabulary(file, processor)
-    return SentencePieceVocabulary(file, processor)
+    kind = LosslessVocabulary if keeps_everything(processor) else SentencePieceVocabulary
+    return kind(file, processor)
 
 
 def open_model(file: Path, proto: bytes) -> sentencepiece.SentencePieceProcessor:
-    """Open a SentencePiece model that was read from a file.
-
-    Raises:
-        InputError: it is not one.
-    """
+    """Open a SentencePiece model that was read from a file."""
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(proto)
@@ -161,14 +147,7 @@ def keeps_everything(processor: sentencepiece.SentencePieceProcessor) -> bool:
 def train_sentencepiece(
     documents: Iterable[str], vocab_size: int, model_type: Literal["unigram", "bpe"]
 ) -> bytes:
-    """Learn a vocabulary that loses nothing.
-
-    Returns:
-        The model, as SentencePiece stores it; the same for the same documents.
-
-    Raises:
-        InputError: the text holds too few, or too many, different pieces for the size.
-    """
+    """Learn a vocabulary that loses nothing; the same model for the same documents."""
     model = io.BytesIO()
     failures: list[BaseException] = []
     sentencepiece.set_random_generator_seed(0)

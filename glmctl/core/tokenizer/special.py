@@ -81,9 +81,6 @@ def place_special_tokens(
 
     Returns:
         The special tokens, and the size of the vocabulary with them.
-
-    Raises:
-        InputError: the vocabulary lacks a token that the layout needs.
     """
     if config.special == "glmctl":
         order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
@@ -92,15 +89,13 @@ def place_special_tokens(
         strings = chinese_strings(size, is_fixed=config.special == "glm-chinese")
     else:
         strings = english_strings(config, vocabulary, size)
-    next_id = max(strings.values()) + 1
     if config.noise_token:
-        strings[NOISE] = next_id
-        next_id += 1
-    first = next_id
-    for number in range(1, config.num_sentinels + 1):
-        strings[f"[MASK{number}]"] = next_id
-        strings[f"<|startofpiece{number}|>"] = next_id + 1
-        next_id += 2
+        strings[NOISE] = max(strings.values()) + 1
+    first = max(strings.values()) + 1
+    for number in range(config.num_sentinels):
+        strings[f"[MASK{number + 1}]"] = first + 2 * number
+        strings[f"<|startofpiece{number + 1}|>"] = first + 2 * number + 1
+    size = max(strings.values()) + 1
     end = strings["[PAD]"] if "[PAD]" in strings else strings[EOS]
     special = SpecialTokens(
         pad=end,
@@ -114,19 +109,15 @@ def place_special_tokens(
         smask=strings.get("[sMASK]"),
         gmask=strings.get("[gMASK]"),
         noise=strings.get(NOISE),
-        sentinel_masks=tuple(range(first, next_id, 2)),
-        sentinel_starts=tuple(range(first + 1, next_id, 2)),
+        sentinel_masks=tuple(range(first, size, 2)),
+        sentinel_starts=tuple(range(first + 1, size, 2)),
         strings=strings,
     )
-    return special, next_id
+    return special, size
 
 
 def check_layout(config: TokenizerConfig) -> None:
-    """Find out whether the parts of a tokenizer section fit.
-
-    Raises:
-        UsageError: the layout does not fit the kind of vocabulary or another key.
-    """
+    """Refuse a layout that does not fit the kind of vocabulary or another key."""
     layout = config.special
     if layout not in LAYOUTS[config.kind]:
         raise UsageError(
