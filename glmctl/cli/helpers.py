@@ -4,30 +4,27 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Exit, Option
+from typer import Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.options import value, word
 from glmctl.errors import UsageError
 
 GUIDES = Path(__file__).parents[1] / "assets" / "guides"
 GUIDE_NAMES = ("first-steps", "pretrain-your-text", "finetune", "blanks", "recipes", "from-glm")
-Parallel = Annotated[
-    int | None, Option(min=1, metavar="N", help="Shards of --to original; 1 unless given.")
-]
-Sizes = Annotated[
-    str | None, Option(metavar="FILE", help="A recipe or config.json, where SRC holds no sizes.")
-]
 
 
 def convert(
-    source: Annotated[str, Argument(metavar="SRC", help="A model in any format.")],
-    out: Annotated[Path, Argument(metavar="DST", help="The folder to write; absent or empty.")],
+    source: Annotated[str, word("SRC", "A model in any format.")],
+    out: Annotated[Path, word("DST", "The folder to write; absent or empty.")],
     to: Annotated[
         Literal["glmctl", "original", "hub-glm", "transformers"],
         Option(help="The format; transformers: glm or glm4, which loads without remote code."),
     ] = "glmctl",
-    model_parallel: Parallel = None,
-    model_config: Sizes = None,
+    model_parallel: Annotated[int | None, value("N", "Shards of --to original; else 1.", 1)] = None,
+    model_config: Annotated[
+        str | None, value("FILE", "A recipe or config.json, where SRC holds no sizes.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Write a model in another format, unless a layer of it computes anything else."""
@@ -45,12 +42,8 @@ def convert(
 
 
 def report(
-    runs: Annotated[
-        list[Path], Argument(metavar="RUN...", help="Run folders, also of running runs.")
-    ],
-    out: Annotated[Path, Option(metavar="FILE", help="The page, one HTML file.")] = Path(
-        "report.html"
-    ),
+    runs: Annotated[list[Path], word("RUN...", "Run folders, also of running runs.")],
+    out: Annotated[Path, value("FILE", "The page, one HTML file.")] = Path("report.html"),
     as_json: options.Json = False,
 ) -> None:
     """Compare runs in a table, and write a page with the plots of each RUN."""
@@ -66,9 +59,7 @@ def report(
 
 
 def guide(
-    name: Annotated[
-        str | None, Argument(metavar="NAME", help="Which guide; without one, the list.")
-    ] = None,
+    name: Annotated[str | None, word("NAME", "Which guide; without one, the list.")] = None,
     lang: Annotated[Literal["en", "zh"], Option(help="English or Chinese.")] = "en",
     as_json: options.Json = False,
 ) -> None:
@@ -91,8 +82,8 @@ def guide(
 
 
 def pull(
-    name: Annotated[str, Argument(metavar="NAME", help="ORG/NAME or ORG/NAME@REVISION.")],
-    out: Annotated[Path | None, Option(metavar="DIR", help="Put a copy there.")] = None,
+    name: Annotated[str, word("NAME", "ORG/NAME or ORG/NAME@REVISION of the hub.")],
+    out: Annotated[Path | None, value("DIR", "Put a copy there.")] = None,
     offline: Annotated[bool, Option("--offline", help="Use only what is on this machine.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -106,11 +97,13 @@ def pull(
 
 
 def push(
-    folder: Annotated[Path, Argument(metavar="DIR", help="A model folder.")],
-    name: Annotated[str, Argument(metavar="NAME", help="ORG/NAME there; made when it is new.")],
-    private: Annotated[bool, Option("--private", help="Show it to you and yours only.")] = False,
-    revision: Annotated[str | None, Option(metavar="BRANCH", help="A branch.")] = None,
-    message: Annotated[str | None, Option(metavar="TEXT", help="Of the commit.")] = None,
+    folder: Annotated[Path, word("DIR", "A model folder.")],
+    name: Annotated[str, word("NAME", "ORG/NAME on the hub; made when it is new.")],
+    private: Annotated[
+        bool, Option("--private", help="Let only you and your organization see it.")
+    ] = False,
+    revision: Annotated[str | None, value("BRANCH", "A branch.")] = None,
+    message: Annotated[str | None, value("TEXT", "Of the commit.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Put a model folder on the hub, proved before, with a card made from its manifest."""

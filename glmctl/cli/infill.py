@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Context, Exit, Option
+from typer import Context, Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.options import value, word
 
 if TYPE_CHECKING:
     from glmctl.core.decode.explain import Explanation
@@ -17,33 +18,28 @@ if TYPE_CHECKING:
 ONE_LINE = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
 
-def number(help: str, metavar: str = "N") -> Any:
-    return Option(metavar=metavar, help=help)
-
-
 def infill(
     context: Context,
     texts: Annotated[
-        list[str] | None,
-        Argument(metavar="TEXT", help="Text with [MASK]; without one, lines or JSONL of stdin."),
+        list[str] | None, word("TEXT", "Text with [MASK]; without one, lines or JSONL of stdin.")
     ] = None,
     model: options.Model = None,  # the default model of the package
-    choices: Annotated[str | None, number("Fill with the best of these.", "A,B")] = None,
-    num_beams: Annotated[int | None, number("Ways to fill a blank followed at once.")] = None,
-    length_penalty: Annotated[float | None, number("Rank by log-prob / length^P.", "P")] = None,
-    n_best: Annotated[int | None, number("Print N lines a text, score first.")] = None,
-    no_repeat_ngram: Annotated[int | None, number("Write no N tokens in a row twice.")] = None,
-    min_new_tokens: Annotated[int | None, number("Fewest tokens of one blank.")] = None,
-    max_new_tokens: Annotated[int | None, number("Most tokens of one blank.")] = None,
-    temperature: Annotated[float | None, number("Draw tokens; 0 takes the best.", "T")] = None,
-    top_k: Annotated[int | None, number("Draw among the N best tokens.")] = None,
-    top_p: Annotated[float | None, number("Draw among tokens that make up P.", "P")] = None,
-    seed: Annotated[int | None, number("Of every random draw.")] = None,
+    choices: Annotated[str | None, value("A,B", "Fill with the best of these.")] = None,
+    num_beams: Annotated[int | None, value("N", "Ways to fill a blank followed at once.")] = None,
+    length_penalty: Annotated[float | None, value("P", "Rank by log-prob / length^P.")] = None,
+    n_best: Annotated[int | None, value("N", "Print N lines a text, score first.")] = None,
+    no_repeat_ngram: Annotated[int | None, value("N", "Write no N tokens in a row twice.")] = None,
+    min_new_tokens: Annotated[int | None, value("N", "Fewest tokens of one blank.")] = None,
+    max_new_tokens: Annotated[int | None, value("N", "Most tokens of one blank.")] = None,
+    temperature: Annotated[float | None, value("T", "Draw tokens; 0 takes the best.")] = None,
+    top_k: Annotated[int | None, value("N", "Draw among the N best tokens.")] = None,
+    top_p: Annotated[float | None, value("P", "Draw among tokens that make up P.")] = None,
+    seed: Annotated[int | None, value("N", "Of every random draw.")] = None,
     overrides: options.SetDecode = None,
     streams: Annotated[bool, Option("--stream", help="Print tokens as they are chosen.")] = False,
     explains: Annotated[bool, Option("--explain", help="Show positions, and chances.")] = False,
     chats: Annotated[bool, Option("--chat", help="Answer messages: lines, or JSONL.")] = False,
-    batch_size: Annotated[int, Option(min=1, metavar="N", help="Lines filled together.")] = 16,
+    batch_size: Annotated[int, value("N", "Lines filled together.", 1)] = 16,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:

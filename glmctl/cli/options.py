@@ -1,8 +1,8 @@
 """Options that several commands share, declared once so that they read the same everywhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
@@ -30,10 +30,17 @@ def complete_run_dir(incomplete: str) -> Iterator[str]:
     yield from sorted(str(file.parent) for file in files if str(file.parent).startswith(incomplete))
 
 
-RecipePath = Annotated[
-    str,
-    Argument(metavar="RECIPE", help="A file, or a built-in name.", autocompletion=complete_recipe),
-]
+def word(metavar: str, help: str, complete: Callable[..., Any] | None = None) -> Any:
+    """An argument, or several."""
+    return Argument(metavar=metavar, help=help, autocompletion=complete)
+
+
+def value(metavar: str | None, help: str, at_least: int | None = None) -> Any:
+    """An option with a value, under the name of its parameter."""
+    return Option(metavar=metavar, help=help, min=at_least)
+
+
+RecipePath = Annotated[str, word("RECIPE", "A file, or a built-in name.", complete_recipe)]
 Set = Annotated[
     list[str] | None,
     Option(
@@ -59,7 +66,7 @@ Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[
     Literal["cpu", "cuda"] | None, Option(help="Where to compute; a GPU if there is one.")
 ]
-Gpus = Annotated[int | None, Option(min=1, metavar="N", help="One node of N, same global batch.")]
-Topology = Annotated[str | None, Option(metavar="NAME", help="Another layout of the recipe.")]
-Tokenizer = Annotated[str | None, Option(metavar="NAME|FILE|DIR", help="The vocabulary to use.")]
-Model = Annotated[str | None, Option(metavar="CKPT", help="A folder, a checkpoint, or a name.")]
+Gpus = Annotated[int | None, value("N", "One node of N, same global batch.", 1)]
+Topology = Annotated[str | None, value("NAME", "Another layout of the recipe.")]
+Tokenizer = Annotated[str | None, value("NAME|FILE|DIR", "The vocabulary to use.")]
+Model = Annotated[str | None, value("CKPT", "A folder, a checkpoint, or a name.")]

@@ -4,27 +4,18 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.options import word
 
 RecipePaths = Annotated[
-    list[str],
-    Argument(
-        metavar="RECIPE...",
-        help="Files, or built-in names.",
-        autocompletion=options.complete_recipe,
-    ),
+    list[str], word("RECIPE...", "Files, or built-in names.", options.complete_recipe)
 ]
-Other = Annotated[
-    str,
-    Argument(
-        metavar="OTHER", help="What to compare it with.", autocompletion=options.complete_recipe
-    ),
-]
-CopyPath = Annotated[
-    Path | None, Argument(metavar="FILE", help="Where to write it; stdout unless given.")
-]
+Other = Annotated[str, word("OTHER", "What to compare it with.", options.complete_recipe)]
+CopyPath = Annotated[Path | None, word("FILE", "Where to write it; stdout unless given.")]
+OwnFile = Annotated[Path, word("FILE", "A recipe file.")]
+ShowOrigin = Annotated[bool, Option("--origin", help="Say where each value comes from.")]
 
 
 def ls(as_json: options.Json = False) -> None:
@@ -58,7 +49,7 @@ def show(
     overrides: options.Set = None,
     gpus: options.Gpus = None,
     topology: options.Topology = None,
-    origin: Annotated[bool, Option("--origin", help="Say where each value comes from.")] = False,
+    origin: ShowOrigin = False,
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
@@ -159,10 +150,7 @@ def schema() -> None:
     render.say(json.dumps(Recipe.model_json_schema(), indent=2))
 
 
-def migrate(
-    file: Annotated[Path, Argument(metavar="FILE", help="A recipe file.")],
-    as_json: options.Json = False,
-) -> None:
+def migrate(file: OwnFile, as_json: options.Json = False) -> None:
     """Lift FILE to the newest grammar; the first is still the newest, so it stays as it is."""
     from glmctl.recipe.text import GRAMMAR, check_grammar
 
