@@ -31,12 +31,7 @@ from glmctl.recipe.schema import DecodeConfig, ObjectiveConfig, QuantizationConf
 
 GREEDY = DecodeConfig()
 NO_BLANK = -1  # no token opens one
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True)
@@ -94,9 +89,6 @@ class Glm:
             part_a_length: as for `logits`.
             target_ids: what each token should predict, [B, S].
             loss_mask: 1 where that counts, else 0, [B, S].
-
-        Raises:
-            InputError: no token counts.
         """
         places, part_a = self.reader.read(input_ids, position_ids, part_a_length)
         counts = loss_mask.bool()
@@ -110,9 +102,8 @@ class Glm:
             raise InputError("loss_mask", "is 0 everywhere; a loss needs a target")
         segments = self.reader.samples(places, lengths, part_a)
         targets = target_ids[kept][wanted].long()
-        total, _ = self.module.loss(
-            input_ids[kept], places[:, kept], segments, wanted, targets
-        )  # [T], [2, T]
+        ids, places = input_ids[kept], places[:, kept]  # [T], [2, T]
+        total, _ = self.module.loss(ids, places, segments, wanted, targets)
         return total / len(wanted)
 
     def continue_ids(
@@ -174,9 +165,6 @@ class Glm:
             seed: of the draws; those of a text depend on its place in `texts` only.
             choices: fill each blank with the best of these instead.
             batch_size: texts in the memory at once; changes no result.
-
-        Raises:
-            InputError: a text has no blank or is longer than the model.
         """
         config = DecodeConfig(
             num_beams=num_beams,
@@ -213,6 +201,7 @@ class Glm:
         Texts that are alike in blanks and length share a batch, so that few wait for others.
         """
         tokenizer = self.any_tokenizer()
+        special, size = tokenizer.special, tokenizer.size
         order = sorted(
             range(len(prompts)), key=lambda i: (len(prompts[i].places), len(prompts[i].part_a))
         )
@@ -224,15 +213,8 @@ class Glm:
                 if choices is not None:
                     filled = fill_with_choices(self.module, batch, tokenizer, choices)
                 else:
-                    filled = fill_blanks(
-                        self.module,
-                        batch,
-                        tokenizer.special,
-                        tokenizer.size,
-                        config,
-                        [numbers[i] for i in members],
-                        ends,
-                    )
+                    rows = [numbers[i] for i in members]
+                    filled = fill_blanks(self.module, batch, special, size, config, rows, ends)
                 fills.update(zip(members, filled, strict=True))
         return [fills[i] for i in range(len(prompts))]
 
@@ -248,14 +230,10 @@ class Glm:
             texts: each with exactly one blank.
             choices: for each text what could stand there, exactly as it would be written.
             include_end: count the end token after the choice as well.
-
-        Raises:
-            InputError: a text has no blank or several, or a choice has no token.
         """
         if len(texts) != len(choices):
-            raise InputError(
-                "choices", f"{len(choices)} lists for {len(texts)} texts; give one each"
-            )
+            what = f"{len(choices)} lists for {len(texts)} texts; give one each"
+            raise InputError("choices", what)
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
         with evaluating(self.module):
             return score_choices(
@@ -279,11 +257,7 @@ class Glm:
         )
 
     def text_tokenizer(self) -> Tokenizer:
-        """The tokenizer, when this model can work on blanks in text.
-
-        Raises:
-            InputError: it cannot.
-        """
+        """The tokenizer, when this model can work on blanks in text."""
         if self.objective is not None and self.objective.sentinel:
             raise InputError(
                 self.source,
@@ -306,11 +280,7 @@ class Glm:
         return self.any_tokenizer()
 
     def any_tokenizer(self) -> Tokenizer:
-        """The tokenizer, when there is one.
-
-        Raises:
-            InputError: there is none.
-        """
+        """The tokenizer, when there is one."""
         if self.tokenizer is None:
             raise InputError(
                 self.source,
@@ -350,17 +320,16 @@ def load(
             original GLM code (a folder or a `.pt` file), a folder of the hub's GLM, ChatGLM or
             GLM-4, the built-in name glmctl-default, or hf:ORG/NAME or hf:ORG/NAME@REVISION, which
             is fetched.
-        model: a recipe or `config.json` with the sizes, for formats that do not hold their own.
+        model: a recipe or `config.json` with the sizes, for formats that do not hold their own;
+            for the folder of a learned prefix alone, the model that it was trained with.
         device: cpu or cuda.
         dtype: float32, float64, bfloat16 or float16; left out: as stored. In float32 and float64 a
             quantized model becomes a plain one with its dequantized weights.
-
-    Raises:
-        InputError: there is no model, it is damaged, or it does not fit `model`.
-        MachineError: there is no such device.
     """
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError("dtype", f"'{dtype}' is not known; use one of {', '.join(DTYPES)}")
     found = find(path_or_name, model)
-    wanted = None if dtype is None else dtype_named(dtype)
+    wanted = None if dtype is None else DTYPES[dtype]
     if wanted in (torch.float32, torch.float64):
         found = without_integers(found)
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -389,13 +358,6 @@ def without_integers(found: Found) -> Found:
     return replace(found, tensors=tensors, quantize=None)
 
 
-def dtype_named(name: str) -> torch.dtype:
-    """The floating-point type of this name."""
-    if name not in DTYPES:
-        raise UsageError("dtype", f"'{name}' is not known; use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
-
-
 class WithoutInit(TorchFunctionMode):
     """Leaves new weights undrawn: drawing them on the meta device loads torch's compiler."""
 
@@ -412,30 +374,22 @@ class WithoutInit(TorchFunctionMode):
 
 
 def build(found: Found, place: str) -> GLM:
-    """Give a model the tensors, which must be exactly those that it needs.
-
-    Raises:
-        InputError: naming every tensor that is missing, unknown or of another shape, or a
-            tokenizer that knows more tokens than the model.
-    """
+    """Give a model the tensors, which must be exactly those that it needs."""
     with torch.device("meta"), WithoutInit():
         module = GLM(found.config)
         if found.quantize is not None:
             swap_linears(module, found.tensors, found.quantize.bits)
     needed = module.state_dict()
-    problems = [f"tensor {name} is missing" for name in needed if name not in found.tensors]
-    problems += [f"tensor {name} is unknown" for name in found.tensors if name not in needed]
-    problems += [
-        f"tensor {name} is {tuple(found.tensors[name].shape)}, the model needs {tuple(like.shape)}"
-        for name, like in needed.items()
-        if name in found.tensors and found.tensors[name].shape != like.shape
-    ]
-    problems += [
-        f"tensor {name} is {found.tensors[name].dtype}, the model needs {like.dtype}"
-        for name, like in needed.items()
-        if name in found.tensors
-        and found.tensors[name].is_floating_point() != like.is_floating_point()
-    ]
+    problems = [f"tensor {name} is unknown" for name in found.tensors if name not in needed]
+    for name, like in needed.items():
+        ours = found.tensors.get(name)
+        if ours is None:
+            problems.append(f"tensor {name} is missing")
+        elif ours.shape != like.shape:
+            shapes = f"{tuple(ours.shape)}, the model needs {tuple(like.shape)}"
+            problems.append(f"tensor {name} is {shapes}")
+        elif ours.is_floating_point() != like.is_floating_point():
+            problems.append(f"tensor {name} is {ours.dtype}, the model needs {like.dtype}")
     if found.tokenizer is not None and found.tokenizer.size > module.word_embedding.num_embeddings:
         problems.append(
             f"the tokenizer has {found.tokenizer.size:,} ids and the model "
