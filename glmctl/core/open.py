@@ -385,10 +385,11 @@ def build(found: Found, place: str) -> GLM:
         ours = found.tensors.get(name)
         if ours is None:
             problems.append(f"tensor {name} is missing")
-        elif ours.shape != like.shape:
+            continue
+        if ours.shape != like.shape:
             shapes = f"{tuple(ours.shape)}, the model needs {tuple(like.shape)}"
             problems.append(f"tensor {name} is {shapes}")
-        elif ours.is_floating_point() != like.is_floating_point():
+        if ours.is_floating_point() != like.is_floating_point():
             problems.append(f"tensor {name} is {ours.dtype}, the model needs {like.dtype}")
     if found.tokenizer is not None and found.tokenizer.size > module.word_embedding.num_embeddings:
         problems.append(

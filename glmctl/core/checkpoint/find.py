@@ -151,6 +151,10 @@ def read_released(folder: Path, model: str | None) -> Found:
                 "or join both by `glmctl convert PREFIX OUT --model-config MODEL`",
             )
         folder = place_of(model)
+        if not (folder / CONFIG_FILE).is_file():
+            raise InputError(
+                model, f"holds no {CONFIG_FILE}; name the released folder of the model"
+            )
         stored = open_tensor_files(folder) | stored
     elif model is not None:
         raise UsageError(str(folder), f"holds its own sizes; leave out model '{model}'")

@@ -186,6 +186,8 @@ def test_a_prefix_is_read_over_its_model(released, prefix, tmp_path):
     assert torch.equal(keys[1], table[:, 4:8])
     with pytest.raises(UsageError, match="holds its own sizes; leave out model"):
         find(base, str(base))
+    with pytest.raises(InputError, match=r"holds no config\.json; name the released folder"):
+        find(prefix, str(base / "config.json"))
 
 
 @pytest.mark.parametrize(
