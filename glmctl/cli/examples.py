@@ -55,12 +55,12 @@ def draw(example: Explanation) -> None:
     tokens = example.tokens
     render.out.print(Text(title(example), style="bold"))
     say_parts(example.part_a, example.part_b)
-    starts = ["A", *("B" if opens_part_b(tokens, n) else " " for n in range(1, len(tokens)))]
+    starts = ["A", *("B" if token.opens_part_b else " " for token in tokens[1:])]
     rows: list[list[str]] = []
-    for number, token in enumerate(tokens):
+    for token in tokens:
         if token.num_skipped:
             rows.append(["", f"{ELLIPSIS} {token.num_skipped:,} more", "", "", "", ""])
-        elif opens_part_b(tokens, number):
+        elif token.opens_part_b:
             rows.append([""] * 6)
         signs = [SEEN if is_seen else UNSEEN for is_seen in token.sees]
         rows.append([*map(cut, values_of(token)), grid(tokens, signs)])
@@ -70,8 +70,8 @@ def draw(example: Explanation) -> None:
 
 def grid(tokens: Sequence[TokenView], signs: Sequence[str]) -> str:
     """A sign a token; a space where some are left out and before Part B."""
-    gaps = (token.num_skipped > 0 or opens_part_b(tokens, n) for n, token in enumerate(tokens))
-    return "".join(" " * gap + sign for gap, sign in zip(gaps, signs, strict=True))
+    gaps = (" " if token.num_skipped or token.opens_part_b else "" for token in tokens)
+    return "".join(gap + sign for gap, sign in zip(gaps, signs, strict=True))
 
 
 def values_of(token: TokenView) -> list[str]:
@@ -92,10 +92,6 @@ def title(example: Explanation) -> str:
         f"line {example.line:,}, {example.objective} objective: "
         f"{num_spans} span{'' if num_spans == 1 else 's'}, {example.num_tokens:,} tokens{some}"
     )
-
-
-def opens_part_b(tokens: Sequence[TokenView], number: int) -> bool:
-    return tokens[number].is_part_b and not tokens[number - 1].is_part_b
 
 
 def write_page(file: Path, examples: Sequence[Explanation]) -> None:

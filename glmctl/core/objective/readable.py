@@ -42,6 +42,7 @@ class TokenView:
     place: int
     place_in_span: int
     is_part_b: bool
+    opens_part_b: bool  # the first of Part B that is shown
     is_blank: bool
     sees: tuple[bool, ...]  # of each token that is shown, [K]
 
@@ -132,6 +133,7 @@ class Reader:
                 place=places[index],
                 place_in_span=places_in_span[index],
                 is_part_b=index >= record["part_a_length"],
+                opens_part_b=before < record["part_a_length"] <= index,
                 is_blank=index in names,
                 sees=tuple(row),
             )

@@ -18,13 +18,8 @@ import numpy as np
 
 from glmctl.core.objective.draws import BoolArray, IntArray, UInt8Array
 from glmctl.core.objective.ragged import count_up, starts_of
-from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.bpe import ByteVocabulary
-from glmctl.core.tokenizer.sentencepiece import (
-    SPACE,
-    LosslessVocabulary,
-    SentencePieceVocabulary,
-)
+from glmctl.core.tokenizer.base import ByteTokens, Tokenizer
+from glmctl.core.tokenizer.sentencepiece import SPACE, SentencePieceVocabulary
 
 NUM_CODES = 0x110000
 LAST_LETTER = 0x33FFF
@@ -135,7 +130,7 @@ def find_words(tokenizer: Tokenizer) -> Words:
 def spell(tokenizer: Tokenizer) -> list[bytes]:
     """What each token stands for, special tokens as their strings; WordPiece as it is written."""
     vocabulary = tokenizer.vocabulary
-    if isinstance(vocabulary, ByteVocabulary | LosslessVocabulary):
+    if isinstance(vocabulary, ByteTokens):
         spellings = [*vocabulary.tokens]
     else:
         names = [vocabulary.token(token_id) for token_id in range(vocabulary.size)]

@@ -46,14 +46,9 @@ class Vocabulary(Protocol):
 
     files: tuple[Path, ...]
     """What defines the vocabulary; the first one is what a tokenizer section names."""
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def is_lossless(self) -> bool:
-        """Whether decoding gives back every text, to the byte."""
-        ...
+    size: int
+    is_lossless: bool = False
+    """Whether decoding gives back every text, to the byte."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]: ...
 
@@ -65,11 +60,21 @@ class Vocabulary(Protocol):
 
     def join(self, parts: Sequence[str]) -> str:
         """Put decoded runs and the texts of special tokens together."""
-        ...
+        return "".join(parts)
 
     def token(self, token_id: int) -> str:
         """The token as the vocabulary spells it."""
         ...
+
+
+class ByteTokens:
+    """The part of a vocabulary whose tokens are bytes of the text, no more and no less."""
+
+    tokens: list[bytes]
+    is_lossless = True
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
 
 
 @dataclass(eq=False)

@@ -10,14 +10,14 @@ import numpy as np
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers
 
-from glmctl.core.tokenizer.base import IntArray
+from glmctl.core.tokenizer.base import ByteTokens, IntArray, Vocabulary
 from glmctl.errors import InputError
 
 PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 """Bytes that a vocabulary writes as the character of the same number."""
 
 
-class LibraryVocabulary:
+class LibraryVocabulary(Vocabulary):
     """A vocabulary that the library `tokenizers` reads."""
 
     def __init__(self, files: tuple[Path, ...], names: Sequence[str], library: Library) -> None:
@@ -39,21 +39,13 @@ class LibraryVocabulary:
         return self.names[token_id]
 
 
-class ByteVocabulary(LibraryVocabulary):
-    """A vocabulary whose tokens are bytes of the text."""
-
-    is_lossless = True
+class ByteVocabulary(ByteTokens, LibraryVocabulary):
+    """A byte-level BPE, whose tokens are spelled in printable characters."""
 
     def __init__(self, files: tuple[Path, ...], names: Sequence[str], library: Library) -> None:
         super().__init__(files, names, library)
         known = byte_characters()
         self.tokens = [b"".join(known.get(sign, sign.encode()) for sign in name) for name in names]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
-
-    def join(self, parts: Sequence[str]) -> str:
-        return "".join(parts)
 
 
 class ByteBpeVocabulary(ByteVocabulary):

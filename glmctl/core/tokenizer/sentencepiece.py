@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import sentencepiece
 
-from glmctl.core.tokenizer.base import IntArray
+from glmctl.core.tokenizer.base import ByteTokens, IntArray, Vocabulary
 from glmctl.errors import InputError
 
 SPACE = "\u2581"
@@ -26,13 +26,11 @@ UNTRAINABLE = re.compile("[\0\t\u2047\u2581]")
 """The trainer drops a sentence with one of these; their bytes are tokens of every vocabulary."""
 
 
-class SentencePieceVocabulary:
+class SentencePieceVocabulary(Vocabulary):
     """Any SentencePiece model, as the library reads it."""
 
-    is_lossless = False
-
     def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
-        self.files: tuple[Path, ...] = (file,)
+        self.files = (file,)
         self.processor = processor
         self.size = processor.piece_size()
         self.unk = processor.unk_id()
@@ -64,17 +62,12 @@ class SentencePieceVocabulary:
         text: str = self.processor.decode([*ids])
         return text
 
-    def join(self, parts: Sequence[str]) -> str:
-        return "".join(parts)
-
     def token(self, token_id: int) -> str:
         return self.processor.id_to_piece(token_id)
 
 
-class LosslessVocabulary(SentencePieceVocabulary):
-    """A model whose tokens are bytes of the text, nothing more and nothing less."""
-
-    is_lossless = True
+class LosslessVocabulary(ByteTokens, SentencePieceVocabulary):
+    """A model that changes nothing and has a token for every byte."""
 
     def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
         super().__init__(file, processor)
@@ -94,9 +87,6 @@ class LosslessVocabulary(SentencePieceVocabulary):
         ids = self.encode_batch([text])[0].tolist()
         firsts, lasts = character_spans(text, [len(self.tokens[token_id]) for token_id in ids])
         return [*zip(ids, firsts.tolist(), (lasts + 1).tolist(), strict=True)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")
 
     def _bytes_of(self, token_id: int) -> bytes:
         piece = self.processor.id_to_piece(token_id)

@@ -17,8 +17,6 @@ MAX_WORD = 100
 class WordPieceVocabulary(LibraryVocabulary):
     """A vocab.txt; it has [UNK], which load.py has made sure of."""
 
-    is_lossless = False
-
     def __init__(self, file: Path, tokens: Sequence[str], *, lowercase: bool) -> None:
         ids = {token: token_id for token_id, token in enumerate(tokens)}
         model = models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=MAX_WORD)

@@ -14,6 +14,7 @@ def token(index: int, reads: str, sees: tuple[bool, ...], *, num_skipped: int = 
         place=min(index, 7),
         place_in_span=max(index - 7, 0),
         is_part_b=index > 7,
+        opens_part_b=index == 8,
         is_blank=reads.startswith("[MASK"),
         sees=sees,
     )
