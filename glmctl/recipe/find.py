@@ -51,13 +51,7 @@ def find_recipe(path_or_name: str) -> Path:
 
 
 def find_parent(path: Path, parent: object, place: str) -> Path:
-    """The file that ``extends`` names: one beside the file that says so, or a built-in recipe.
-
-    Args:
-        path: the file that says so.
-        parent: what it says.
-        place: what the user called the recipe.
-    """
+    """The file that ``extends`` in another one names: one beside that, or a built-in recipe."""
     if not isinstance(parent, str):
         raise UsageError(place, f"recipe.extends: should be one path as a string; found {parent!r}")
     name = parent.removesuffix(".toml")

@@ -79,17 +79,16 @@ def run(
         progress: told after every step.
         note: takes the lines that a reader may want to see.
     """
-    if recipe.recipe.stage == "record":
+    stage = recipe.recipe.stage
+    if stage == "record":
         raise UsageError(
             "recipe.stage",
             f"is 'record': nothing runs it, a run would need {recipe.recipe.needs}; --dry-run "
             "prints the plan, and a recipe that extends it runs with its own and stage = "
             '"pretrain"',
         )
-    if recipe.recipe.stage != "pretrain":
-        raise UsageError(
-            "recipe.stage", f"is {recipe.recipe.stage!r}, which glmctl {recipe.recipe.stage} runs"
-        )
+    if stage != "pretrain":
+        raise UsageError("recipe.stage", f"is {stage!r}, which glmctl {stage} runs")
     require_packages(recipe.track)
     chosen = choose_device(device)
     refuse_other_layouts(recipe, chosen, is_asked=device is not None)
@@ -198,15 +197,16 @@ def train(
     recipe = recipe.model_copy(update={"model": sized_for(recipe.model, tokenizer)})
     recipe, end_row = settle_length(recipe, order)
     recipe = settle_micro_batch(recipe, known.get("micro_batch_size"), device, note)
-    data = TrainingData(
-        stores,
-        order,
-        corruption_of(recipe, tokenizer),
+    corruption = Corruption(
+        recipe.objective,
         tokenizer.special,
-        recipe.train.global_batch_size,
-        recipe.train.rows_at_once,
-        end_row,
+        tokenizer.sentence_ends(),
+        recipe.model.max_positions,
+        find_words(tokenizer) if recipe.objective.whole_words else None,
     )
+    rows, rows_at_once = recipe.train.global_batch_size, recipe.train.rows_at_once
+    special = tokenizer.special
+    data = TrainingData(stores, order, corruption, special, rows, rows_at_once, end_row)
     probe = None
     if recipe.data.probe is not None and recipe.train.probe_every is not None:
         probe = make_probe(sources.held_out(), data, tokenizer)
@@ -261,20 +261,21 @@ def first_model(recipe: Recipe, tokenizer: Tokenizer, folder: RunFolder) -> GLM:
         model.init_weights(recipe.train.seed)
         return model
     found = without_integers(find(expand_path(path, "train.initial_model"), None))
-    pairs: list[tuple[str, object, object]] = [
-        ("attention heads", found.config.num_attention_heads, recipe.model.num_attention_heads),
-        ("positions", found.config.position, recipe.model.position),
-    ]
+    config, wanted = found.config, recipe.model
+    pairs: dict[str, tuple[object, object]] = {
+        "attention heads": (config.num_attention_heads, wanted.num_attention_heads),
+        "positions": (config.position, wanted.position),
+    }
     if found.tokenizer is not None:
-        pairs.append(("tokenizer", found.tokenizer.fingerprint, tokenizer.fingerprint))
+        pairs["tokenizer"] = found.tokenizer.fingerprint, tokenizer.fingerprint
     problems = [
-        f"its {name}: {stored}; the recipe asks for {wanted}; change train.initial_model or that"
-        for name, stored, wanted in pairs
-        if stored != wanted
+        f"its {name}: {has}; the recipe asks for {asked}; change train.initial_model or that"
+        for name, (has, asked) in pairs.items()
+        if has != asked
     ]
     if problems:
         raise InputError(path, *problems)
-    return build(replace(found, config=recipe.model), path)
+    return build(replace(found, config=wanted), path)
 
 
 def sized_for(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
@@ -300,16 +301,6 @@ def row_order(recipe: Recipe, stores: Sequence[TokenStore]) -> RowOrder:
     return RowOrder(lengths, section.sequence_length, section.pack, recipe.train.seed, weights)
 
 
-def corruption_of(recipe: Recipe, tokenizer: Tokenizer) -> Corruption:
-    return Corruption(
-        recipe.objective,
-        tokenizer.special,
-        tokenizer.sentence_ends(),
-        recipe.model.max_positions,
-        find_words(tokenizer) if recipe.objective.whole_words else None,
-    )
-
-
 def make_manifest(
     recipe: Recipe,
     folder: RunFolder,
@@ -329,14 +320,16 @@ def make_manifest(
         },
         "finished": None,
     }
+    if not known:
+        return manifest
     for key in ("tokenizer", "data"):
-        if known and known[key] != manifest[key]:
+        if known[key] != manifest[key]:
             raise InputError(
                 str(folder.root),
                 f"the {key} is not what the run began with: digests {known[key]}, now "
                 f"{manifest[key]}; bring it back, or start over with --fresh --force",
             )
-    return manifest | {key: known[key] for key in ("started_at",) if key in known}
+    return manifest | {"started_at": known["started_at"]}
 
 
 def trained_objectives(config: ObjectiveConfig) -> list[str]:

@@ -16,16 +16,10 @@ def blocked_tokens(
     ends: Collection[int],
     config: DecodeConfig,
 ) -> set[int]:
-    """Tokens that may not follow.
+    """Tokens that may not follow the ids of a blank so far.
 
     As in the released code, n-grams are those of the fills alone, never those of the text around
     them. Earlier blanks of the text count; here none reaches from one blank into the next.
-
-    Args:
-        ids: of the blank so far.
-        earlier: ids of the blanks before it.
-        ends: the tokens that end a blank.
-        config: how long a blank is at least, and which n-grams stand once.
     """
     blocked = set(ends) if len(ids) < config.min_new_tokens else set()
     num_before = config.no_repeat_ngram - 1

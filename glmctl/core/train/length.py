@@ -34,8 +34,7 @@ def settle_length(recipe: Recipe, order: RowOrder) -> tuple[Recipe, int]:
     else:
         assert train.steps is not None
         steps, num_rows = train.steps, train.steps * train.global_batch_size
-    settled = {"steps": steps, "tokens": None, "epochs": None}
-    return with_train(recipe, settled), num_rows
+    return with_train(recipe, {"steps": steps, "tokens": None, "epochs": None}), num_rows
 
 
 def settle_micro_batch(

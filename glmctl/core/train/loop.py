@@ -82,11 +82,7 @@ class StepMetrics:
 
 
 def fit(
-    state: TrainState,
-    data: Data,
-    probe: Examiner | None,
-    recipe: Recipe,
-    outputs: Outputs,
+    state: TrainState, data: Data, probe: Examiner | None, recipe: Recipe, outputs: Outputs
 ) -> None:
     """Train from the state's step to the last one of the recipe, of which all is settled.
 
@@ -112,7 +108,8 @@ def fit(
                 metrics = train_step(state, step_data, config, rate, stop)
                 seconds = time.perf_counter() - started_at
                 if replicas.is_first:
-                    record = make_record(state, metrics, rate, seconds, data_seconds, peak)
+                    record = make_record(state, metrics, rate, seconds, peak)
+                    record["data_seconds"] = data_seconds
                     if probe is not None and is_due(state.step, config.probe_every, config.steps):
                         found = probe.run(state.model, config)
                         record |= found
@@ -142,7 +139,11 @@ def train_step(
     num_targets, num_tokens, flops, num_asked = replicas.totals(counts, device)
     stop.agree(num_asked)
     if not num_targets:
-        raise nothing_to_learn(data)
+        raise InputError(
+            f"rows {data.first_row} to {data.first_row + data.num_rows - 1}",
+            "hide no token at all, so there is nothing to learn; the documents are too short "
+            "for objective.mask_ratio: raise it, or set data.pack = true",
+        )
     state.model.train()
     sums = torch.zeros(2, len(OBJECTIVES) * len(SPAN_BUCKETS), dtype=torch.float64, device=device)
     last = max(data.micro_batches)
@@ -161,9 +162,8 @@ def train_step(
         sums[1].index_add_(0, b.kinds, torch.ones_like(losses, dtype=torch.float64))
     sums = replicas.total(sums).cpu()
     loss = sums[0].sum().item() / num_targets
-    grad_norm = clip_gradients(
-        state.model.parameters(), config.max_grad_norm, state.scale.value
-    ).item()
+    parameters = state.model.parameters()
+    grad_norm = clip_gradients(parameters, config.max_grad_norm, state.scale.value).item()
     is_skipped = state.scale.can_fall and math.isfinite(loss) and not math.isfinite(grad_norm)
     if is_skipped:
         state.scale.fall()
@@ -177,14 +177,6 @@ def train_step(
     by_kind = losses_by_kind(sums)
     return StepMetrics(
         loss, grad_norm, int(num_tokens), int(num_targets), flops, by_kind, is_skipped
-    )
-
-
-def nothing_to_learn(data: StepData) -> InputError:
-    return InputError(
-        f"rows {data.first_row} to {data.first_row + data.num_rows - 1}",
-        "hide no token at all, so there is nothing to learn; the documents are too short "
-        "for objective.mask_ratio: raise it, or set data.pack = true",
     )
 
 
@@ -209,12 +201,7 @@ def means(names: Iterable[str], sums: Tensor) -> Iterator[tuple[str, float]]:
 
 
 def make_record(
-    state: TrainState,
-    metrics: StepMetrics,
-    rate: float,
-    seconds: float,
-    data_seconds: float,
-    peak: float,
+    state: TrainState, metrics: StepMetrics, rate: float, seconds: float, peak: float
 ) -> dict[str, Any]:
     """The line of `metrics.jsonl`; tokens are source tokens, before corruption."""
     record = {
@@ -226,7 +213,6 @@ def make_record(
         "num_tokens": metrics.num_tokens,
         "num_targets": metrics.num_targets,
         "seconds": seconds,
-        "data_seconds": data_seconds,
         "tokens_per_second": metrics.num_tokens / seconds,
         "mfu": metrics.flops / seconds / peak,
         "memory_bytes": peak_memory(state.device),

@@ -8,7 +8,7 @@ checkpoint, and wandb, which goes on with the run of the same id, keeps the firs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,21 +52,16 @@ def tracking(recipe: Recipe, root: Path, step: int, *, is_first: bool) -> Iterat
     The first replica sends, the others keep silent.
     """
     tracker = Tracker()
-    if is_first and recipe.track.tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
+    with ExitStack() as stack:
+        if is_first and recipe.track.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
 
-        tracker.writer = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
-    if is_first and recipe.track.wandb is not None:
-        tracker.run = begin_wandb(recipe.track.wandb, recipe, root)
-    has_failed = True
-    try:
+            writer = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
+            tracker.writer = stack.enter_context(writer)
+        if is_first and recipe.track.wandb is not None:
+            run = tracker.run = begin_wandb(recipe.track.wandb, recipe, root)
+            stack.push(lambda kind, *_: run.finish(exit_code=int(kind is not None)))
         yield tracker
-        has_failed = False
-    finally:
-        if tracker.writer is not None:
-            tracker.writer.close()
-        if tracker.run is not None:
-            tracker.run.finish(exit_code=int(has_failed))
 
 
 def begin_wandb(config: WandbConfig, recipe: Recipe, root: Path) -> Any:
