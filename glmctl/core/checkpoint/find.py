@@ -170,7 +170,9 @@ def read_released(folder: Path, model: str | None) -> Found:
         quantize=release.quantize,
         layout=release.layout,
         heads=release.heads,
+        license=(hub.read_record(folder) or {}).get("license"),
         abilities=() if is_prefix else released_abilities(folder, dialect, values),
+        provenance={"base": str(model)} if is_prefix else {},
     )
 
 

@@ -203,13 +203,18 @@ def refuse_other_family(tokenizer: Tokenizer, config: Mapping[str, Any], folder:
         if stated is not None and not any(token in ids for token in given):
             known = " or ".join(f"{token} ({tokenizer.token_text(token)})" for token in ids)
             problems.append(f"{key} is {stated}, and in {name} it is {known}")
-    added = read_settings(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-    for stated, token in added.items():
-        text = token["content"]
-        if strings.get(text, int(stated)) != int(stated):
-            problems.append(
-                f"{text} is {stated} in tokenizer_config.json, and in {name} it is {strings[text]}"
-            )
+    file = folder / "tokenizer_config.json"
+    added = read_settings(file).get("added_tokens_decoder", {})
+    try:
+        ids_of = {token["content"]: int(number) for number, token in added.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        what = "added_tokens_decoder is no table of ids; take the file that came with the model"
+        raise InputError(str(file), what) from problem
+    problems += [
+        f"{text} is {stated} in {file.name}, and in {name} it is {strings[text]}"
+        for text, stated in ids_of.items()
+        if strings.get(text, stated) != stated
+    ]
     if problems:
         raise InputError(
             str(folder / "config.json"), *problems, "take the tokenizer that came with the model"

@@ -178,7 +178,7 @@ def test_a_prefix_is_read_over_its_model(released, prefix, tmp_path):
     tensors = released.tensors_of(released.CHATGLM)
     base = released.write(tmp_path / "base", released.CHATGLM_CONFIG, tensors)
     found = find(prefix, str(base))
-    assert found.config.num_prefix_tokens == 3
+    assert (found.config.num_prefix_tokens, found.provenance) == (3, {"base": str(base)})
     words = tensors["transformer.word_embeddings.weight"]
     assert torch.equal(found.tensors["word_embedding.weight"], words)
     table = torch.load(prefix / "pytorch_model.bin")["transformer.prefix_encoder.embedding.weight"]

@@ -341,14 +341,15 @@ def test_a_json_file_without_the_tokens_of_the_family_is_refused(copied):
         ("{", "tokenizer_config.json: is not JSON"),
         ("[" * 100_000, "tokenizer_config.json: is not JSON"),
         ('{"num_image_tokens": "many"}', "num_image_tokens is 'many'; expected a whole number"),
+        ('{"added_tokens_decoder": {"a": "b"}}', "added_tokens_decoder is no table of ids; take"),
     ],
-    ids=["cut", "deep", "word"],
+    ids=["cut", "deep", "word", "ids"],
 )
 def test_damaged_settings_are_refused(copied, content, problem):
     folder = copied("chatglm")
     (folder / "tokenizer_config.json").write_text(content)
     with pytest.raises(InputError, match=problem):
-        find_tokenizer(str(folder))
+        released_tokenizer(folder, {})
 
 
 @pytest.mark.parametrize("name", FAMILIES)
