@@ -81,11 +81,7 @@ class AuditResult:
 def corpora_of(
     inputs: Sequence[str], *, config: str | None, split: str | None, column: str | None
 ) -> list[CorpusConfig]:
-    """What a command line names: files, folders, built-in names, and data sets as hf:NAME@REVISION.
-
-    Raises:
-        UsageError: there is nothing, or an option that goes with data sets only.
-    """
+    """What a command line names: files, folders, built-in names, data sets as hf:NAME@REVISION."""
     if not inputs:
         raise UsageError("INPUT", "is missing; name files, folders or hf:NAME to read")
     if (config or split) and not any(source.startswith("hf:") for source in inputs):
@@ -93,12 +89,12 @@ def corpora_of(
         raise UsageError(option, "goes with a data set only; name one as hf:NAME")
     corpora = []
     for source in inputs:
-        values: dict[str, str | None] = {"name": source, "path": source}
-        values["column"] = column or "text"
+        place: dict[str, str | None] = {"path": source}
         if source.startswith("hf:"):
             dataset, _, revision = source.removeprefix("hf:").partition("@")
-            values |= {"dataset": dataset, "revision": revision or None, "path": None}
-            values |= {"config": config, "split": split}
+            place = {"dataset": dataset, "revision": revision or None}
+            place |= {"config": config, "split": split}
+        values = {"name": source, "column": column or "text", **place}
         corpora.append(CorpusConfig.model_validate(values))
     return corpora
 
@@ -111,16 +107,7 @@ def write(
     on_error: OnError,
     progress: Progress,
 ) -> ShardsResult:
-    """Write training shards; a run that was interrupted continues.
-
-    Args:
-        corpora: the text.
-        tokenizer: its control strings in the text stay text.
-        out: folder of the shards.
-        processes: how many work at once.
-        on_error: what a row without a text does.
-        progress: shows how many of so many bytes are done.
-    """
+    """Write training shards, in which control strings stay text; what was interrupted continues."""
     plan = plan_shards(corpora, tokenizer, on_error=on_error)
     with progress(plan.num_bytes, "bytes") as advance:
         manifest = write_shards(plan, out, processes, advance)
@@ -169,10 +156,7 @@ def encode(
 ) -> Iterator[list[Record]]:
     """Ids of every line, in order, as many lines at a time as have arrived.
 
-    Args:
-        inputs: files, folders or built-in names; the standard input without one.
-        tokenizer: its control strings in the text are tokens.
-        with_pieces: also tell the pieces and the characters that they cover.
+    ``with_pieces`` adds the pieces and the characters that they cover.
     """
     for lines in read_texts(inputs):
         records = [line.record() for line in lines]
@@ -266,10 +250,7 @@ def decode(
 ) -> Iterator[list[Record]]:
     """Text of every line of ids, in order.
 
-    Args:
-        inputs: files; the standard input without one.
-        tokenizer: of the ids.
-        one_line: a text of several lines is an error, as it would not be one line out.
+    ``one_line``: a text of several lines is an error, as it would not be one line out.
     """
     for lines in read_texts(inputs):
         yield [decode_line(line, tokenizer, one_line=one_line) for line in lines]

@@ -112,13 +112,7 @@ class Corruption:
             objective=np.where(kind == SINGLE, TOKEN, kind).astype(np.uint8),
             is_suffix=is_suffix,
             position_offsets=self.offsets(lengths, keys, spans, is_suffix),
-            noise=noise_flags(
-                short,
-                lengths,
-                keys,
-                self.config.block_mask_probability,
-                self.config.context_mask_ratio,
-            ),
+            noise=noise_flags(short, lengths, keys, self.config),
         )
 
     def choose(

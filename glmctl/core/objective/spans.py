@@ -25,6 +25,7 @@ from glmctl.core.objective.draws import (
     uniform,
 )
 from glmctl.core.objective.ragged import ragged, rank_in_row, starts_of, sum_before
+from glmctl.recipe.schema import ObjectiveConfig
 
 NUM_BUCKETS = 4096
 CONTEXT_RANGE = 3
@@ -153,32 +154,23 @@ def document_spans(
 
 
 def noise_flags(
-    spans: IntArray,
-    lengths: IntArray,
-    keys: UInt64Array,
-    hidden_probability: float,
-    context_ratio: float,
+    spans: IntArray, lengths: IntArray, keys: UInt64Array, config: ObjectiveConfig
 ) -> BoolArray | None:
-    """Which source tokens are fed as [dBLOCK] in the samples of some spans, [L]; None: none is.
-
-    Args:
-        hidden_probability: chance of each hidden token.
-        context_ratio: share of the sample that becomes noise in Part A.
-    """
-    if hidden_probability == 0 and context_ratio == 0:
+    """Which source tokens are fed as [dBLOCK] in the samples of some spans, [L]; None: none is."""
+    if config.block_mask_probability == 0 and config.context_mask_ratio == 0:
         return None
     sample, start, stop = spans.T
     owner, rank = ragged(stop - start)
     hidden = starts_of(lengths)[sample[owner]] + start[owner] + rank
     draws = uniform(keys[sample[owner]], Purpose.HIDDEN_NOISE, start[owner] + rank)
     noise = np.zeros(lengths.sum(), bool)
-    noise[hidden[draws < hidden_probability]] = True
-    if context_ratio > 0:
+    noise[hidden[draws < config.block_mask_probability]] = True
+    if config.context_mask_ratio > 0:
         is_near = near_blanks(spans, lengths)
         is_near[hidden] = False
         candidates = np.flatnonzero(is_near)
         row = np.searchsorted(starts_of(lengths), candidates, side="right") - 1
-        wanted = (context_ratio * lengths).astype(np.int64)
+        wanted = (config.context_mask_ratio * lengths).astype(np.int64)
         order = shuffled(row, keys, Purpose.CONTEXT_NOISE)
         noise[candidates[order[rank_in_row(row) < wanted[row]]]] = True
     return noise

@@ -41,19 +41,16 @@ def run_replicas(
     logs: Path,
     hear: Callable[[Any], None],
 ) -> None:
-    """Run `work(*arguments, say)` in so many processes and wait for all of them.
+    """Run `work(*arguments, say)` in so many processes of this machine and wait for all of them.
+
+    An error of a replica, or an interrupt, is raised here when all have ended.
 
     Args:
         work: a function of a module; its processes have RANK, LOCAL_RANK and WORLD_SIZE.
         arguments: can be pickled.
-        num_replicas: processes on this machine.
+        num_replicas: how many processes.
         logs: folder for what they print; removed when all went well.
         hear: takes what any of them says.
-
-    Raises:
-        GlmctlError: as the first replica that failed raised it, or MachineError with the last
-            lines of one that died.
-        KeyboardInterrupt: SIGINT, after the replicas have ended.
     """
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)

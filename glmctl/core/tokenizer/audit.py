@@ -140,7 +140,8 @@ class TextAudit:
         self.total = ScriptUse("all")
         self.uses: dict[str, ScriptUse] = {}
         self.unknown: dict[str, UnknownScript] = {}
-        self._is_known: dict[str, bool] = {}
+        unk = tokenizer.special.unk
+        self._is_known = cache(lambda it: unk not in tokenizer.encode(it, special=False))
 
     def add(self, texts: Sequence[str], places: Sequence[str]) -> None:
         """Count lines, which a reader knows by these places."""
@@ -164,19 +165,13 @@ class TextAudit:
             if token_id != self.tokenizer.special.unk:
                 continue
             for character in text[start:stop]:
-                if self._knows(character):
+                if self._is_known(character):
                     continue
                 script, name = script_of(character), f"{character} U+{ord(character):04X}"
                 found = self.unknown.setdefault(script, UnknownScript(script))
                 found.num_unknown += 1
                 if len(found.first_in) < NUM_NAMED:
                     found.first_in.setdefault(name, place)
-
-    def _knows(self, character: str) -> bool:
-        if character not in self._is_known:
-            ids = self.tokenizer.encode(character, special=False)
-            self._is_known[character] = self.tokenizer.special.unk not in ids
-        return self._is_known[character]
 
     def scripts(self) -> list[ScriptUse]:
         """The lines by main script, most characters first, and all together; [] without text."""
