@@ -5,23 +5,22 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from glmctl.core.agreement import refuse_difference
 from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.dialects.dialect import Format
-from glmctl.core.checkpoint.find import PROVENANCE_FILE, Found, find_lazily, place_of
+from glmctl.core.checkpoint.find import PROVENANCE_FILE, find_lazily, place_of
 from glmctl.core.checkpoint.folder import write_model_folder
-from glmctl.core.checkpoint.release import SCALE
 from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.core.checkpoint.write import refuse_misfits, write_release
+from glmctl.core.open import build
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.family import answer_ends
 from glmctl.core.tokenizer.special import FAMILY
-from glmctl.errors import InputError, UsageError
-from glmctl.recipe.shapes import parameter_shapes
+from glmctl.errors import UsageError
 
 TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 LICENSE_FILES = ("*LICENSE*", "*NOTICE*")
@@ -71,7 +70,7 @@ def run(
         raise UsageError(str(out), "is there and not empty; name another folder")
     place = place_of(source)
     found = find_lazily(place, model_config)
-    refuse_incomplete(source, found)
+    build(replace(found, tensors=durable.sizes_of(found.tensors)), source)  # refuses misfits
     refuse_misfits(to, found, f"{source} to {to}")
     origin = {"source": found.source or source, **found.provenance, "converted_from": source}
 
@@ -116,21 +115,6 @@ def run(
         num_layers_compared=found.config.num_layers,
         elapsed_seconds=time.monotonic() - started_at,
     )
-
-
-def refuse_incomplete(source: str, found: Found) -> None:
-    """Name every tensor of a source that is missing, unknown or of another shape."""
-    expected = parameter_shapes(found.config)
-    sizes = durable.sizes_of(found.tensors)
-    problems = [f"tensor {name} is missing" for name in expected if name not in sizes]
-    for name, size in sizes.items():
-        shape = tuple(size.shape)
-        if name not in expected and not (name.endswith(SCALE) and found.quantize):
-            problems.append(f"tensor {name} is unknown")
-        elif shape != expected.get(name) and found.quantize is None:
-            problems.append(f"tensor {name} is {shape}, and the sizes ask for {expected[name]}")
-    if problems:
-        raise InputError(source, *problems)
 
 
 def token_ids(place: Path, tokenizer: Tokenizer | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,9 @@ class FolderConfig(Section):
     """How ids and positions are read."""
 
 
-@dataclass(frozen=True)
-class ModelFolder:
+class ModelFolder(FolderConfig, arbitrary_types_allowed=True):
     """What was read from a model folder; the tensors are verified."""
 
-    model: ModelConfig
-    tokenizer: TokenizerConfig | None
-    objective: ObjectiveConfig | None
-    quantize: QuantizationConfig | None
-    layout: LayoutConfig | None
     tensors: dict[str, Tensor]
     heads: dict[str, Tensor]
     manifest: dict[str, Any]
@@ -149,12 +142,8 @@ def read_model_folder(folder: Path) -> ModelFolder:
     stored = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
     heads = {name: tensor for name, tensor in stored.items() if name.startswith(HEADS)}
     return ModelFolder(
-        config.model,
-        config.tokenizer,
-        config.objective,
-        config.quantize,
-        config.layout,
-        {name: tensor for name, tensor in stored.items() if name not in heads},
-        {name.removeprefix(HEADS): tensor for name, tensor in heads.items()},
-        manifest,
+        **dict(config),
+        tensors={name: tensor for name, tensor in stored.items() if name not in heads},
+        heads={name.removeprefix(HEADS): tensor for name, tensor in heads.items()},
+        manifest=manifest,
     )
