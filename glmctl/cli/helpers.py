@@ -8,6 +8,7 @@ from typer import Exit, Option
 
 from glmctl.cli import options, render
 from glmctl.cli.options import value, word
+from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.errors import UsageError
 
 GUIDES = Path(__file__).parents[1] / "assets" / "guides"
@@ -18,12 +19,13 @@ def convert(
     source: Annotated[str, word("SRC", "A model in any format.")],
     out: Annotated[Path, word("DST", "The folder to write; absent or empty.")],
     to: Annotated[
-        Literal["glmctl", "original", "hub-glm", "transformers"],
+        Format,
         Option(help="The format; transformers: glm or glm4, which loads without remote code."),
     ] = "glmctl",
     model_parallel: Annotated[int | None, value("N", "Shards of --to original; else 1.", 1)] = None,
     model_config: Annotated[
-        str | None, value("FILE", "A recipe or config.json, where SRC holds no sizes.")
+        str | None,
+        value("FILE", "Sizes that SRC lacks (a recipe, config.json), or the model of a prefix."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -219,6 +219,9 @@ def read_checkpoint(folder: Path) -> Found:
 def read_original(path: Path, model: str | None) -> Found:
     """A checkpoint of the original code, which holds all sizes but the number of heads."""
     tensors, heads = original.read_with_heads(path)
+    if "word_embedding.weight" not in tensors:
+        held = ", ".join([*tensors, *heads][:3]) or "nothing"
+        raise InputError(str(path), f"holds no word embedding, only {held}; name the whole model")
     if model is not None:
         given, place = given_sizes(Path(model), model), model
     else:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from glmctl.core.checkpoint import dialects
 from glmctl.core.checkpoint.dialects.detect import dialects as known_dialects
+from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.core.open import load
 from glmctl.stages import convert
 
@@ -84,3 +86,8 @@ def test_formats_of_one_model_type_have_other_names_for_the_word_embedding():
         (dialect.model_type, dialect.outer["word_embedding"]) for dialect in known_dialects()
     ]
     assert len({*told_by}) == len(told_by) == 6
+
+
+def test_every_format_that_can_be_asked_for_is_written():
+    written = {dialect.written_as for dialect in known_dialects()} - {None}
+    assert written | {"glmctl"} == {*get_args(Format)}

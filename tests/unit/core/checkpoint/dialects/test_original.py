@@ -11,6 +11,7 @@ from glmctl.core.checkpoint.dialects.original import (
     our_name,
     read_with_heads,
 )
+from glmctl.core.checkpoint.find import find
 from glmctl.errors import InputError
 
 
@@ -122,6 +123,13 @@ def test_heads_of_a_task_and_of_a_prompt_are_handed_on(tmp_path):
         "prompt.lstm.bias_ih_l1_reverse": 4.0,
         "prompt.second.weight": 5.0,
     }
+
+
+def test_a_file_without_a_model_says_what_it_holds(tmp_path):
+    module = {"prompt_spell.spell_embeddings.weight": torch.ones(2, 2)}
+    file = save(tmp_path / "prompt.pt", {"module": module})
+    with pytest.raises(InputError, match=r"no word embedding, only prompt\.embedding\.weight"):
+        find(file, None)
 
 
 def test_tensors_of_no_glm_are_named(tmp_path):
