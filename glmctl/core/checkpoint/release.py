@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import COMPUTED, Dialect, Values
 from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
 from glmctl.core.checkpoint.translate import CONFIG_FILE, translate
 from glmctl.errors import InputError
@@ -57,7 +57,7 @@ def read_release(
     learned = {
         name: tensor
         for name, tensor in named.items()
-        if name not in heads and not (dialect.ignored and re.search(dialect.ignored, name))
+        if name not in heads and not name.endswith(COMPUTED)
     }
     learned = with_prefix_table(dialect, learned)
     config, bits, layout = translate(folder, dialect, values, learned)

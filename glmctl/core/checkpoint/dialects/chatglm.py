@@ -49,7 +49,6 @@ CHATGLM = Dialect(
     ties=True,
     by_head="attention.query_key_value",
     prefix="transformer.prefix_encoder",
-    ignored=r"rotary_emb\.inv_freq$",
     start={
         "sop": ("bos_token_id", 150004),
         "mask": ("mask_token_id", 150000),

@@ -61,5 +61,4 @@ CHATGLM2 = Dialect(
     defaults={"dropout": 0.0, "attention_dropout": 0.0},
     fixed={"post_layer_norm": (True,)},
     prefix="transformer.prefix_encoder",
-    ignored=r"rotary_pos_emb\.inv_freq$",
 )

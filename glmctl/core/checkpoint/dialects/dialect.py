@@ -17,6 +17,9 @@ Values = Mapping[str, Any]
 Format = Literal["glmctl", "original", "hub-glm", "transformers"]
 """What `glmctl convert --to` writes."""
 
+COMPUTED = ".inv_freq"
+"""Ends the names of tensors that are stored and not learned, in every format that has any."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -53,8 +56,6 @@ class Dialect:
     """Our module whose rows they keep head by head: query, key and value of each."""
     prefix: str = ""
     """Their module of learned prefixes (P-tuning v2)."""
-    ignored: str = ""
-    """Regular expression of tensors that are computed, not learned."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Their modules of a task head -> ours."""
     start: Mapping[str, tuple[str, int]] = field(default_factory=dict)

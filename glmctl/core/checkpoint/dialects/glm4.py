@@ -80,7 +80,6 @@ GLM = Dialect(
     abilities=("causal",),
     fixed={"hidden_act": ("silu",)},
     splits_at_jumps=True,
-    ignored=r"rotary_emb\.inv_freq$",
 )
 GLM4 = replace(
     GLM,

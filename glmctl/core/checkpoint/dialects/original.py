@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import COMPUTED, Dialect, Values
 from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.core.checkpoint.tensor_files import LazyTensors
@@ -70,7 +70,6 @@ ORIGINAL = Dialect(
         "prompt_spell.mlp_head.0": "prompt.first",
         "prompt_spell.mlp_head.2": "prompt.second",
     },
-    ignored=r"transformer\.position_embeddings\.inv_freq",
 )
 OUTER = {theirs: ours for ours, theirs in ORIGINAL.outer.items()}
 INNER = {theirs: ours for ours, (theirs,) in ORIGINAL.inner.items()}
@@ -112,7 +111,7 @@ def read_with_heads(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Tensor]
         module, _, kind = name.rpartition(".")
         if module in ORIGINAL.heads:
             heads[f"{ORIGINAL.heads[module]}.{kind}"] = tensor  # the same in every shard
-        elif re.fullmatch(ORIGINAL.ignored, name):
+        elif name.endswith(COMPUTED):
             continue
         elif (ours := our_name(name)) is None:
             unknown.append(name)
