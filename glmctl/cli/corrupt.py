@@ -56,17 +56,18 @@ def corrupt(
 
     changes = [*(overrides or ()), *(["objective.whole_words=true"] if whole_words else [])]
     recipe = None if recipe_path is None else load_recipe(recipe_path, changes)
+    inputs = [] if source is None else [source]
     if undo:
         found = stage.choose_tokenizer(recipe, tokenizer)
-        restored = stage.undo_source(source, found, one_line=not as_json)
+        restored = stage.undo_source(inputs, found, one_line=not as_json)
         schema = "RestoredLine" if as_json else None
         has_errors = answer(restored, lambda record: render.say(record["text"]), schema)
     else:
         setting = stage.make_setting(recipe, tokenizer, objective, seed, whole_words)
         reader = Reader(setting.tokenizer)
-        records = stage.corrupt_source(source, setting, jsonl=jsonl)
+        records = stage.corrupt_source(inputs, setting, jsonl=jsonl)
         if stats:
-            counted = stage.count_source(source, setting, complain, jsonl=jsonl)
+            counted = stage.count_source(inputs, setting, complain, jsonl=jsonl)
             examples.show_statistics(counted, as_json=as_json)
             has_errors = counted.num_failed_lines > 0
         elif html is not None:

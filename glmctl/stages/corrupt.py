@@ -129,21 +129,23 @@ def corrupt_texts(
     return corrupt_lines({i: Line(text) for i, text in enumerate(texts, 1)}, setting)
 
 
-def corrupt_source(source: str | None, setting: Setting, *, jsonl: bool) -> Iterator[list[Record]]:
-    """Corrupt every line of a source, or of the standard input, as many as arrive together.
+def corrupt_source(
+    inputs: Sequence[str], setting: Setting, *, jsonl: bool
+) -> Iterator[list[Record]]:
+    """Corrupt every line of some files, or of the standard input, as many as arrive together.
 
-    ``jsonl``: the lines are JSON objects, whatever the name of the source.
+    ``jsonl``: the lines are JSON objects, whatever the name of the file.
     """
-    for lines in read_lines(source, jsonl=jsonl):
+    for lines in read_lines(inputs, jsonl=jsonl):
         yield corrupt_lines(lines, setting)
 
 
 def count_source(
-    source: str | None, setting: Setting, on_failure: Callable[[Record], None], *, jsonl: bool
+    inputs: Sequence[str], setting: Setting, on_failure: Callable[[Record], None], *, jsonl: bool
 ) -> SpanStatistics:
     """Count the spans that :func:`corrupt_source` hides; tells of lines that it cannot corrupt."""
     counter = SpanCounter(setting.corruption)
-    for lines in read_lines(source, jsonl=jsonl):
+    for lines in read_lines(inputs, jsonl=jsonl):
         for failure in corrupt_lines(lines, setting, counter):
             counter.num_failed += 1
             on_failure(failure)
@@ -230,14 +232,14 @@ class Example(BaseModel):
 
 
 def undo_source(
-    source: str | None, tokenizer: Tokenizer, *, one_line: bool
+    inputs: Sequence[str], tokenizer: Tokenizer, *, one_line: bool
 ) -> Iterator[list[Record]]:
-    """Restore the text of every record of a source, or of the standard input.
+    """Restore the text of every record of some files, or of the standard input.
 
     ``one_line``: a text of several lines is an error, as it would not be one line out.
     """
     numbers = count(1)
-    for _, _, lines in read_source([] if source is None else [source]):
+    for _, _, lines in read_source(inputs):
         yield [{"line": next(numbers), **undo_line(line, tokenizer, one_line)} for line in lines]
 
 
@@ -272,10 +274,10 @@ def first_problem(error: ValidationError) -> str:
     return f"{place}: {issue['msg']}" if place else issue["msg"]
 
 
-def read_lines(source: str | None, *, jsonl: bool) -> Iterator[dict[int, Line]]:
-    """What the lines of a source hold, numbered through all of its files, as they arrive."""
+def read_lines(inputs: Sequence[str], *, jsonl: bool) -> Iterator[dict[int, Line]]:
+    """What the lines hold, numbered through all files, as they arrive."""
     first = 1
-    for file, _, lines in read_source([] if source is None else [source]):
+    for file, _, lines in read_source(inputs):
         is_json = jsonl or holds_json(file)
         yield {n: read_line(line, is_json=is_json) for n, line in enumerate(lines, first)}
         first += len(lines)

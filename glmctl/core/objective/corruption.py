@@ -48,7 +48,7 @@ SINGLE = DOCUMENT + 1
 """Among the drawn kinds: token objective, exactly one span."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Corruption:
     """Corrupts batches of samples; each sample is one document, ``[CLS] ...``.
 
@@ -103,8 +103,10 @@ class Corruption:
                 sample = spans[:, :1]
                 places = starts_of(num_words)[sample] + spans[:, 1:]
                 spans[:, 1:] = edges[places] - starts_of(lengths)[sample]
-        spans = np.concatenate([short, long])
-        spans = spans[np.argsort(spans[:, 0], kind="stable")]
+        spans = short
+        if len(long):
+            spans = np.concatenate([short, long])
+            spans = spans[np.argsort(spans[:, 0], kind="stable")]
         if self.config.span_order == "shuffled":
             spans = spans[shuffled(spans[:, 0], keys, Purpose.SPAN_ORDER)]
         return Blanks(
