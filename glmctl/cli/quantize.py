@@ -74,7 +74,7 @@ def show(result: QuantizeResult) -> None:
         shares = (f"{100 * quality.exact_match_share:.1f} %" for quality in (before, after))
         render.say("")
         render.table(
-            (f"{before.num_blanks:,} blanks of {result.calibration}", "before", "after"),
+            (f"{before.num_blanks:,} {result.measured} of {result.calibration}", "before", "after"),
             [
                 ("perplexity", f"{before.perplexity:.4f}", f"{after.perplexity:.4f}"),
                 ("exact match", *shares),

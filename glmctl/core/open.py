@@ -279,6 +279,15 @@ class Glm:
             )
         return self.any_tokenizer()
 
+    def scoring_tokenizer(self) -> Tokenizer:
+        """The tokenizer, when answers can be scored: a causal model scores what goes on.
+
+        Raises:
+            InputError: they cannot.
+        """
+        is_causal = self.config.attention == "causal"
+        return self.any_tokenizer() if is_causal else self.text_tokenizer()
+
     def any_tokenizer(self) -> Tokenizer:
         """The tokenizer, when there is one."""
         if self.tokenizer is None:

@@ -212,7 +212,7 @@ def evaluate(
     """Put one task to the model; gives also what is wrong with rows of its file."""
     started_at = time.monotonic()
     task = request.task
-    asker = Asker(task, glm.text_tokenizer(), glm.config.max_positions)
+    asker = Asker(task, glm.scoring_tokenizer(), glm.config)
     rows = read_examples(request.file, task, limit)
     questions, problems = ask_all(asker, rows)
     if not questions:

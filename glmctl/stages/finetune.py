@@ -247,7 +247,7 @@ def prepare(recipe: Recipe, source: Source, base: Glm, note: Callable[[str], Non
         InputError: naming what was found, with the remedy.
     """
     task = source.task
-    asker = Asker(task, base.text_tokenizer(), base.config.max_positions)
+    asker = Asker(task, base.scoring_tokenizer(), base.config)
     questions = all_questions(asker, source.train)
     if source.dev is None:
         learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)

@@ -58,7 +58,7 @@ def run(
     """
     task = task_of(model)
     glm = load(model, device=choose_device(device).type)
-    asker = Asker(task, glm.text_tokenizer(), glm.config.max_positions)
+    asker = Asker(task, glm.scoring_tokenizer(), glm.config)
     rows: list[tuple[Mapping[str, Any], Question | None]] = []
     problems: list[str] = []
     for number, record in records(file):

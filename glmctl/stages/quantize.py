@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from glmctl.core.checkpoint.find import Found
 from glmctl.core.checkpoint.folder import refuse_other_files
+from glmctl.core.decode.score import Candidate, score_candidates
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, build, load
 from glmctl.core.quantization.absmax import dequantize, pack, quantize
-from glmctl.core.quantization.calibration import Calibration, Quality, calibrate
+from glmctl.core.quantization.calibration import Calibration, Quality, calibrate, pieces_of
 from glmctl.core.quantization.swap import SCALE
+from glmctl.core.tasks.frame import frame_of
+from glmctl.core.tokenizer.special import FAMILY
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.find import builtin_recipes, recipe_name
@@ -26,6 +29,7 @@ from glmctl.recipe.load import describe, expand_path, load_recipe
 from glmctl.recipe.schema import QuantizationConfig, QuantizeConfig
 
 HELD_OUT = "glmctl-demo-held-out"
+MAX_PIECE = 2048  # tokens of text that are measured together, where a model reads many
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class QuantizeResult:
     out: str | None  # None: its perplexity rose too much, and nothing was written
     parts: list[PartSize]
     layer_errors: list[float]  # of the weights of each layer, |W - W'| / |W|
-    calibration: str | None  # None: the model fills no blanks, so nothing was measured
+    calibration: str | None  # None: the model reads no text, so nothing was measured
+    measured: str | None  # blanks or tokens
     before: Quality | None
     after: Quality | None
     perplexity_rise_share: float | None
@@ -126,6 +131,7 @@ def run(
         parts=sizes(stored, tensors),
         layer_errors=layer_errors,
         calibration=None if calibration is None else config.calibration or HELD_OUT,
+        measured=None if calibration is None else calibration.unit,
         before=before,
         after=after,
         perplexity_rise_share=rise,
@@ -139,17 +145,43 @@ def run(
 
 def calibration_of(
     glm: Glm, config: QuantizeConfig, note: Callable[[str], None]
-) -> Calibration | None:
-    """The text on which the model is measured; None for one that fills no blanks."""
+) -> Calibration | Continuation | None:
+    """The text on which the model is measured; None for one that reads no text."""
     try:
-        tokenizer = glm.text_tokenizer()
+        tokenizer = glm.scoring_tokenizer()
     except InputError as error:
         if config.calibration is not None or config.max_loss is not None:
             raise
         note(f"perplexity and exact match are not measured: {error}")
         return None
-    path = expand_path(config.calibration or HELD_OUT, "quantize.calibration")
-    return calibrate(str(path), tokenizer, glm.objective, glm.config.max_positions)
+    path = str(expand_path(config.calibration or HELD_OUT, "quantize.calibration"))
+    is_causal = glm.config.attention == "causal"
+    if not is_causal and tokenizer.config.special not in FAMILY:
+        return calibrate(path, tokenizer, glm.objective, glm.config.max_positions)
+    frame = frame_of(tokenizer, is_causal=is_causal)
+    length = min(glm.config.max_positions, MAX_PIECE) - frame.num_around - 1
+    pieces = (it.tolist() for it in pieces_of(path, tokenizer, length) if len(it) > 1)
+    windows = [it for ids in pieces for it in frame.windows(ids, length, length, one_way=True)]
+    if not windows:
+        raise InputError(path, "has no text of two tokens; name another")
+    return Continuation(windows, tokenizer.special.sop)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text of which each token but the first is to be foretold."""
+
+    windows: Sequence[Candidate]
+    sop: int
+    unit = "tokens"
+
+    def measure(self, module: GLM) -> Quality:
+        """Foretell every token; the module is not training."""
+        scores = score_candidates(module, self.windows, self.sop)
+        number = sum(window.num_predicted for window in self.windows)
+        nll = -sum(score.log_prob for score in scores) / number
+        share = 1 - sum(score.num_missed for score in scores) / number
+        return Quality(math.exp(nll), share, number, number)
 
 
 def quantize_layers(

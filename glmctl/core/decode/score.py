@@ -1,8 +1,8 @@
 """Scores what could stand in a blank: the log-probability of each candidate's tokens.
 
 Candidates are packed: those with one Part A share it, as pieces of Part B that do not see each
-other, and those that differ in their last token alone share the piece. Logits are made only where
-a candidate's token is predicted.
+other, and those that differ in their last token alone share the piece. A causal model has no
+blanks and reads a row for each candidate. Logits are made only where a token is predicted.
 
 Shapes: T packed tokens, M rows with a prediction, H hidden, V vocabulary rows.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,19 +31,35 @@ MAX_ROWS = 1 << 9
 
 Token = tuple[int, int, int]
 """Id, place in Part A and place in the span."""
+Sample = tuple[tuple[int, ...], tuple[Token, ...] | Literal[False]]
+"""What its pieces share: Part A or, where they share nothing, the one piece."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tokens that could fill one blank, after what is known so far."""
+    """Tokens that could fill one blank, or go on with a text, after what is known so far."""
 
     part_a: tuple[int, ...]
     part_b: tuple[Token, ...]  # of earlier blanks
-    place: int  # of the blank in Part A
+    place: int | None
+    """Of the blank in Part A; None: a causal model goes on behind Part A."""
     targets: tuple[int, ...]
+    num_given: int = 0
+    """The first targets, which are read and count in no score."""
+
+    @property
+    def num_predicted(self) -> int:
+        return len(self.targets) - self.num_given
+
+    def front(self) -> tuple[int, ...]:
+        """What is read in both directions."""
+        return () if self.place is None else self.part_a
 
     def piece(self, sop: int) -> tuple[Token, ...]:
-        """What is fed behind Part A: the earlier blanks, sop and all targets but the last."""
+        """What is read from left to right: all but the last target."""
+        if self.place is None:
+            row = (*self.part_a, *self.targets[:-1])
+            return tuple((token, i, 0) for i, token in enumerate(row))
         span = (sop, *self.targets[:-1])
         return self.part_b + tuple((token, self.place, i) for i, token in enumerate(span, 1))
 
@@ -55,8 +72,8 @@ class Score:
     """Of its targets, summed."""
     logit: float
     """Of its targets, summed."""
-    is_greedy: bool
-    """Whether each target is the best token where it stands."""
+    num_missed: int
+    """Targets that are not the best token where they stand."""
 
 
 def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
@@ -85,9 +102,9 @@ def score_candidates(model: GLM, candidates: Sequence[Candidate], sop: int) -> l
             log_prob = logit - logits.logsumexp(1)[row]
             is_missed = logits.argmax(1)[row] != target
             single[:, here.cpu()] = torch.stack([log_prob, logit, is_missed]).double().cpu()
-        lengths = [len(candidate.targets) for candidate in group]
+        lengths = [candidate.num_predicted for candidate in group]
         totals = (part.sum(1).tolist() for part in single.split(lengths, 1))
-        scores += [Score(log_prob, logit, not missed) for log_prob, logit, missed in totals]
+        scores += [Score(log_prob, logit, int(missed)) for log_prob, logit, missed in totals]
     return scores
 
 
@@ -141,32 +158,35 @@ def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, T
 
 def pack(group: Sequence[Candidate], sop: int) -> Packed:
     """Lay candidates out for one forward pass; those that share Part A are its pieces."""
-    samples: dict[tuple[int, ...], dict[tuple[Token, ...], int]] = {}
+    samples: dict[Sample, dict[tuple[Token, ...], int]] = {}
     for candidate in group:
-        samples.setdefault(candidate.part_a, {})[candidate.piece(sop)] = len(candidate.targets)
+        piece = candidate.piece(sop)
+        pieces = samples.setdefault((candidate.front(), candidate.place is None and piece), {})
+        pieces[piece] = max(pieces.get(piece, 0), candidate.num_predicted)
     tokens: list[Token] = []
     wanted: list[int] = []
-    first_row: dict[tuple[tuple[int, ...], tuple[Token, ...]], int] = {}
+    last_row: dict[tuple[tuple[int, ...], tuple[Token, ...]], int] = {}
     lengths = []
-    for part_a, pieces in samples.items():
+    for (front, _), pieces in samples.items():
         before = len(tokens)
-        tokens += [(token, place, 0) for place, token in enumerate(part_a)]
-        for piece, num_targets in pieces.items():
+        tokens += [(token, place, 0) for place, token in enumerate(front)]
+        for piece, num_predicted in pieces.items():
             tokens += piece
-            first_row[part_a, piece] = len(wanted)
-            wanted += range(len(tokens) - num_targets, len(tokens))
+            wanted += range(len(tokens) - num_predicted, len(tokens))
+            last_row[front, piece] = len(wanted)
         lengths.append(len(tokens) - before)
+    shares = any(len(pieces) > 1 for pieces in samples.values())
     segments = Segments(
         tuple(lengths),
-        tuple(map(len, samples)),
-        tuple(tuple(map(len, pieces)) for pieces in samples.values()),
+        tuple(len(front) for front, _ in samples),
+        tuple(tuple(map(len, pieces)) for pieces in samples.values()) if shares else None,
     )
     ids, *places = torch.tensor(tokens).T.contiguous()  # [T] each
     rows: list[int] = []
     for candidate in group:
-        first = first_row[candidate.part_a, candidate.piece(sop)]
-        rows += range(first, first + len(candidate.targets))
-    targets = [token for candidate in group for token in candidate.targets]
+        end = last_row[candidate.front(), candidate.piece(sop)]
+        rows += range(end - candidate.num_predicted, end)
+    targets = [token for it in group for token in it.targets[it.num_given :]]
     return Packed(
         ids,
         torch.stack(places),

@@ -1,5 +1,7 @@
 """How well a model fills the blanks of a text: measured before and after it is quantized.
 
+A model that fills no blanks, or one of a text, is measured on the tokens of the text instead.
+
 Shapes: M rows with a loss, V vocabulary rows.
 """
 
@@ -19,7 +21,7 @@ from glmctl.core.data.text import BrokenRows
 from glmctl.core.model.glm import GLM
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import sample_keys
-from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.base import IntArray, Tokenizer
 from glmctl.errors import InputError
 from glmctl.recipe.schema import CorpusConfig, ObjectiveConfig
 
@@ -30,14 +32,16 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Quality:
-    """Of the blanks of a text."""
+    """Of the blanks of a text, or of its tokens."""
 
     perplexity: float
-    """Of a hidden token, end tokens included."""
+    """Of a hidden token, end tokens included; or of the next one."""
     exact_match_share: float
-    """Blanks of which each token is the likeliest one after the true tokens before it."""
+    """Blanks of which each token is the likeliest one after the true tokens before it; or tokens
+    that are."""
     num_targets: int
     num_blanks: int
+    """Each token is one, where tokens are measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Calibration:
     batches: Sequence[Batch]
     end: int
     """The token that ends a blank."""
+    unit = "blanks"
 
     def measure(self, module: GLM) -> Quality:
         """Fill every blank; the module is not training."""
@@ -90,13 +95,9 @@ def calibrate(
     corruption = Corruption(
         ObjectiveConfig(**known), special, tokenizer.sentence_ends(), max_positions
     )
-    sources = open_sources([CorpusConfig(name="calibration", path=path)])
-    texts = (text for source in sources for text in read_documents(source, BrokenRows("stop")))
-    room = max_positions - 2
     rows = [
-        np.concatenate([[special.cls], ids[start : start + room], [special.eos]])
-        for ids in tokenizer.encode_batch([*islice(texts, MAX_TEXTS)], special=False)
-        for start in range(0, len(ids), room)
+        np.concatenate([[special.cls], ids, [special.eos]])
+        for ids in pieces_of(path, tokenizer, max_positions - 2)
     ]
     keys = sample_keys(SEED, 0, np.arange(len(rows)))
     batches = []
@@ -109,3 +110,14 @@ def calibrate(
     if not batches:
         raise InputError(path, "has no text in which a blank could be made; name another")
     return Calibration(batches, special.eop)
+
+
+def pieces_of(path: str, tokenizer: Tokenizer, length: int) -> list[IntArray]:
+    """The tokens of the first texts of a source, cut into pieces of at most this length."""
+    sources = open_sources([CorpusConfig(name="calibration", path=path)])
+    texts = (text for source in sources for text in read_documents(source, BrokenRows("stop")))
+    return [
+        ids[start : start + length]
+        for ids in tokenizer.encode_batch([*islice(texts, MAX_TEXTS)], special=False)
+        for start in range(0, len(ids), length)
+    ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+from glmctl.core.decode.infill import fill_blanks
 from glmctl.core.decode.score import MAX_TOKENS, score_candidates
 from glmctl.core.model.glm import GLM
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.metrics import Judged, measure
 from glmctl.core.tasks.read import Rows
-from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.tasks.schema import WRITTEN, TaskConfig
 
 
 def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
@@ -35,17 +37,42 @@ def answer(
     order = sorted(range(len(questions)), key=lambda i: shape_of(questions[i]))
     predictions: dict[int, Prediction] = {}
     for batch in batches(order, questions):
-        candidates = [it for number in batch for it in questions[number].candidates]
-        scores = iter(score_candidates(model, candidates, asker.special.sop))
-        for number in batch:
-            question = questions[number]
-            predictions[number] = asker.read(question, [next(scores) for _ in question.candidates])
+        given = write if asker.task.kind in WRITTEN else choose
+        predictions |= given(model, asker, questions, batch)
         count(len(batch))
     return [predictions[number] for number in range(len(questions))]
 
 
+def choose(
+    model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
+) -> dict[int, Prediction]:
+    """Predictions for questions whose candidates are scored, by their numbers."""
+    candidates = [it for number in batch for it in questions[number].candidates]
+    scores = iter(score_candidates(model, candidates, asker.special.sop))
+    return {
+        number: asker.read(questions[number], [next(scores) for _ in questions[number].candidates])
+        for number in batch
+    }
+
+
+def write(
+    model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
+) -> dict[int, Prediction]:
+    """Predictions for questions whose blanks the model fills, by their numbers."""
+    prompts = [it for number in batch if (it := questions[number].prompt) is not None]
+    fills = fill_blanks(
+        model, prompts, asker.special, asker.tokenizer.size, asker.task.decode, batch
+    )
+    return {
+        number: asker.written(questions[number], filled)
+        for number, filled in zip(batch, fills, strict=True)
+    }
+
+
 def shape_of(question: Question) -> list[tuple[int, int]]:
-    """Lengths of its candidates, in Part A and Part B."""
+    """Lengths of its candidates, in Part A and Part B; or of its prompt, and its blanks."""
+    if question.prompt is not None:
+        return [(len(question.prompt.places), len(question.part_a))]
     return [(len(it.part_a), len(it.targets)) for it in question.candidates]
 
 
@@ -55,8 +82,8 @@ def batches(order: Sequence[int], questions: Sequence[Question]) -> Iterator[lis
     num_tokens = 0
     for number in order:
         batch.append(number)
-        candidates = questions[number].candidates
-        num_tokens += len(candidates[0].part_a) + sum(len(it.targets) for it in candidates)
+        question = questions[number]
+        num_tokens += len(question.part_a) + sum(len(it.targets) for it in question.candidates)
         if num_tokens >= MAX_TOKENS:
             yield batch
             batch, num_tokens = [], 0
@@ -65,13 +92,15 @@ def batches(order: Sequence[int], questions: Sequence[Question]) -> Iterator[lis
 
 
 def judge(predictions: Sequence[Prediction]) -> list[Judged]:
-    return [Judged(it.example.group, it.prediction, it.example.golds) for it in predictions]
+    return [
+        Judged(it.example.group, it.prediction, it.example.golds, it.evidence) for it in predictions
+    ]
 
 
 def majority(task: TaskConfig, judged: Sequence[Judged]) -> float | None:
     """The main metric of always giving the most frequent label."""
-    if task.golds is not None:
+    if not task.has_labels or task.right is not None:
         return None
     ((label, _),) = Counter(row.golds[0] for row in judged).most_common(1)
-    constant = [Judged(row.group, label, row.golds) for row in judged]
+    constant = [replace(row, prediction=label) for row in judged]
     return measure(task.metrics[0], constant, task.label_names).value

@@ -1,25 +1,42 @@
 """Examples -> candidates for the scoring engine, and its scores -> predictions.
 
 A word of a verbalizer and a candidate of a choice task are the same to it: tokens that could fill
-the blank of a pattern. What is too long is shortened as in the released code: token by token from
-the end of what may be shortened, on the longer side of the pattern first.
+the blank of a pattern. Where answers are written, the blank is left to the model; of a text, the
+tokens themselves are scored. What is too long is shortened as in the released code: token by token
+from the end of what may be shortened, on the longer side of the pattern first.
 """
 
 from __future__ import annotations
 
+import re
 import string
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 
+import numpy as np
+
+from glmctl.core.decode.infill import Prompt, insert, make_prompt
 from glmctl.core.decode.score import Candidate, Score
+from glmctl.core.decode.search import Fill
+from glmctl.core.tasks.frame import Ids, frame_of
 from glmctl.core.tasks.read import Example
-from glmctl.core.tasks.schema import BLANK, CHOICE, FIELD, PatternConfig, TaskConfig
+from glmctl.core.tasks.schema import (
+    BLANK,
+    CHOICE,
+    FIELD,
+    NO_PATTERN,
+    WRITTEN,
+    PatternConfig,
+    TaskConfig,
+)
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
+from glmctl.recipe.model import ModelConfig
 
-Ids = tuple[int, ...]
+SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,28 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Around:
+    """Tokens of a pattern before and behind its blank."""
+
+    before: Ids
+    after: Ids
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a prediction rests on, of all candidates together."""
+
+    log_prob: float
+    num_tokens: int
+    num_words: int
+    """Of the text, but the first one."""
+
+
+NO_EVIDENCE = Evidence(0.0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Question:
     """An example as it is put to the model."""
 
@@ -42,6 +81,12 @@ class Question:
     candidates: tuple[Candidate, ...]
     is_cut: bool
     """Whether it was too long."""
+    prompt: Prompt | None = None
+    """What the model writes into, where answers are written."""
+
+    @property
+    def part_a(self) -> Ids:
+        return self.candidates[0].part_a if self.prompt is None else self.prompt.part_a
 
 
 @dataclass(frozen=True)
@@ -51,6 +96,7 @@ class Prediction:
     example: Example
     prediction: str
     scores: dict[str, float]
+    evidence: Evidence = NO_EVIDENCE
 
 
 class Asker:
@@ -59,23 +105,31 @@ class Asker:
     Args:
         task: with the pattern to use.
         tokenizer: of the model.
-        max_positions: of the model.
+        model: gives positions and attention.
 
     Raises:
-        InputError: the tokenizer has no such blank.
+        InputError: the model cannot do the task.
     """
 
-    def __init__(self, task: TaskConfig, tokenizer: Tokenizer, max_positions: int) -> None:
+    def __init__(self, task: TaskConfig, tokenizer: Tokenizer, model: ModelConfig) -> None:
         self.task = task
-        self.pattern: PatternConfig = task.patterns[task.pattern]
+        self.tokenizer = tokenizer
         self.special = tokenizer.special
-        self.max_length = min(task.max_length, max_positions)
+        self.frame = frame_of(tokenizer, is_causal=model.attention == "causal")
+        self.max_length = min(task.max_length, model.max_positions)
         self.encode = cache(lambda text: tuple(tokenizer.encode(text, special=False)))
-        (blank,) = BLANK.findall("".join(self.pattern.parts))
-        if blank not in self.special.strings:
-            raise InputError(task.name, f"the model has no {blank}; write [MASK] in the pattern")
-        self.blank = self.special.strings[blank]
-        self.lead = " " if any(f" {blank}" in part for part in self.pattern.parts) else ""
+        if self.frame.is_causal and task.kind in WRITTEN:
+            raise InputError(
+                task.name,
+                "answers of this task are written into blanks, which a causal model has not; "
+                "choose a task of listed answers or of text",
+            )
+        self.pattern: PatternConfig = task.patterns[task.pattern] if task.patterns else NO_PATTERN
+        (wish,) = BLANK.findall("".join(self.pattern.parts)) or ("[MASK]",)
+        self.blank = self.special.strings.get(wish, self.special.mask)
+        self.missing_blank = None if wish in self.special.strings else wish
+        """The blank that the pattern wishes for and the model has not; asked with [MASK]."""
+        self.lead = " " if any(f" {wish}" in part for part in self.pattern.parts) else ""
         words = task.words(self.pattern) if task.kind == "cloze" else {}
         self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
         self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
@@ -86,15 +140,20 @@ class Asker:
     @property
     def scored_by(self) -> str:
         """What the best answer has the most of."""
-        if self.task.kind == "cloze":
-            return f"{'log-probability' if self.split_words else 'logit'} of the word"
-        end = " and its end" if self.task.include_end else ""
-        return f"log-probability of the choice{end} / tokens^{self.task.length_penalty:g}"
+        task, rest = self.task, " and what follows it" if self.frame.is_causal else ""
+        if task.kind in WRITTEN:
+            return f"what the model writes ({task.decode.num_beams} beams)"
+        if task.kind == "text":
+            return "log-probability of every token but the first"
+        if task.kind == "cloze":
+            return f"{'logit' if self.by_logit else 'log-probability'} of the word{rest}"
+        end = " and its end" if task.include_end and not rest else ""
+        return f"log-probability of the choice{end}{rest} / tokens^{task.length_penalty:g}"
 
     @property
     def by_logit(self) -> bool:
         """Each answer is one word of one token, and its logit is its score."""
-        return self.task.kind == "cloze" and not self.split_words
+        return self.task.kind == "cloze" and not (self.split_words or self.frame.is_causal)
 
     @property
     def penalty(self) -> float:
@@ -115,12 +174,15 @@ class Asker:
         Raises:
             ValueError: it is too long, or has no candidates.
         """
+        if self.task.kind == "text":
+            return self.read_through(example)
+        if self.task.kind in WRITTEN:
+            return self.leave_open(example)
         if self.task.kind == "cloze":
             longest = max(map(len, self.words.values()))
-            room = longest if self.split_words else 1
-            part_a, place, is_cut = self.part_a(example.fields, room)
-            of_words = tuple(Candidate(part_a, (), place, ids) for ids in self.words.values())
-            return Question(example, (*self.words,), of_words, is_cut)
+            around = self.around(example.fields, longest if self.split_words else 1)
+            of_words = tuple(self.fill_in(around, ids) for ids in self.words.values())
+            return Question(example, (*self.words,), of_words, around.is_cut)
         offered = (
             *(fill(choice, example.fields) for choice in self.task.choices),
             *example.choices,
@@ -141,10 +203,63 @@ class Asker:
         targets = self.encode(self.spaced(fill(self.pattern.answer or self.task.answer, fields)))
         if not choice.strip() or not targets:
             raise ValueError("has an empty choice; write something or leave it out")
-        if self.task.include_end:
+        if self.task.include_end and not self.frame.is_causal:
             targets = (*targets, self.special.eop)
-        part_a, place, is_cut = self.part_a(fields, len(targets))
-        return Candidate(part_a, (), place, targets), is_cut
+        around = self.around(fields, len(targets))
+        return self.fill_in(around, targets), around.is_cut
+
+    def fill_in(self, around: Around, answer: Ids) -> Candidate:
+        """An answer in the blank."""
+        if self.task.one_way:
+            return self.frame.one_way(around.before, self.blank, answer)
+        return self.frame.candidate(
+            around.before, self.blank, around.after, answer, ends=self.task.ends_text
+        )
+
+    def leave_open(self, example: Example) -> Question:
+        """An example whose blanks the model fills."""
+        if self.task.kind == "infill":
+            return self.hide_words(example)
+        around = self.around(example.fields, 1)
+        laid_out = self.fill_in(around, ())
+        assert laid_out.place is not None
+        prompt = Prompt("", laid_out.part_a, (laid_out.place,))
+        return Question(example, (), (), around.is_cut, prompt)
+
+    def hide_words(self, example: Example) -> Question:
+        """A text of which a share of the words is hidden; neighbours share a blank.
+
+        Raises:
+            ValueError: it is too long, or too short to hide a word.
+        """
+        words = SPACES.split(fill("{text}", example.fields).strip())
+        number = int(len(words) * self.task.mask_ratio)
+        if not number:
+            raise ValueError(f"has {len(words)} words, of which none is hidden; leave it out")
+        seed = zlib.crc32(" ".join(words).encode())
+        hidden = {*np.random.default_rng(seed).choice(len(words), number, replace=False).tolist()}
+        shown = ["[MASK]" if place in hidden else word for place, word in enumerate(words)]
+        text = " ".join(
+            word
+            for place, word in enumerate(shown)
+            if place not in hidden or place - 1 not in hidden
+        )
+        prompt = make_prompt(text, self.tokenizer, self.max_length, "")
+        return Question(replace(example, golds=(" ".join(words),)), (), (), False, prompt)
+
+    def read_through(self, example: Example) -> Question:
+        """A text of which every token but the first is scored.
+
+        Raises:
+            ValueError: it has no second token.
+        """
+        ids = self.encode(fill("{text}", example.fields))
+        if len(ids) < 2:
+            raise ValueError(f"has {len(ids)} tokens; a text needs two to be scored")
+        length = self.max_length - self.frame.num_around
+        overlap = min(self.task.overlap, length - 1)
+        windows = self.frame.windows(ids, length, overlap, one_way=self.task.one_way)
+        return Question(example, (), tuple(windows), is_cut=False)
 
     def units(self, fields: Mapping[str, str]) -> list[Unit]:
         """The parts of the pattern with the fields of an example."""
@@ -165,40 +280,61 @@ class Asker:
                     units.append(Unit(ids, piece.startswith("~"), is_second))
         return units
 
-    def part_a(self, fields: Mapping[str, str], room: int) -> tuple[Ids, int, bool]:
-        """Part A, the place of the blank, and whether it was cut, when Part B has so many tokens.
+    def around(self, fields: Mapping[str, str], room: int) -> Around:
+        """What stands before and behind the blank, when the answer has so many tokens.
 
         Raises:
             ValueError: it is too long without what may be shortened.
         """
         units = self.units(fields)
         excess = 2 + sum(len(unit.ids) for unit in units) + room - self.max_length
-        kept = shorten(units, excess) if excess > 0 else [unit.ids for unit in units]
-        before = kept[: next(n for n, unit in enumerate(units) if unit.ids == (self.blank,))]
-        part_a = (self.special.cls, *chain.from_iterable(kept), self.special.eos)
-        return part_a, 1 + sum(map(len, before)), excess > 0
+        at_start = self.task.cut == "start"
+        kept = shorten(units, excess, at_start) if excess > 0 else [unit.ids for unit in units]
+        blank = next(n for n, unit in enumerate(units) if unit.ids == (self.blank,))
+        before, after = chain.from_iterable(kept[:blank]), chain.from_iterable(kept[blank + 1 :])
+        return Around(tuple(before), tuple(after), excess > 0)
 
     def read(self, question: Question, scores: Sequence[Score]) -> Prediction:
         """What the scores of an example's candidates say."""
-        task = self.task
+        task, example = self.task, question.example
+        evidence = Evidence(
+            sum(score.log_prob for score in scores),
+            sum(candidate.num_predicted for candidate in question.candidates),
+            num_words(example.fields.get("original") or example.fields.get("text", "")) - 1,
+        )
+        if task.kind == "text":
+            return Prediction(example, "", {}, evidence)
         lengths = [len(it.targets) ** self.penalty for it in question.candidates]
         points = [score.logit if self.by_logit else score.log_prob for score in scores]
         values = [score / length for score, length in zip(points, lengths, strict=True)]
         best = values.index(max(values))
         if task.first_is_claim:
-            wins = best == 0 if len(values) > 1 else scores[0].is_greedy
+            wins = best == 0 if len(values) > 1 else not scores[0].num_missed
             prediction = task.labels[wins]
         elif self.has_index:
             prediction = self.names(len(values))[best]
         else:
             prediction = question.answers[best]
-        return Prediction(
-            question.example, prediction, dict(zip(question.answers, values, strict=True))
-        )
+        by_answer = dict(zip(question.answers, values, strict=True))
+        return Prediction(example, prediction, by_answer, evidence)
+
+    def written(self, question: Question, fills: Sequence[Fill]) -> Prediction:
+        """What the model has written, read: the text with its blanks filled, or the answer."""
+        assert question.prompt is not None
+        if self.task.kind == "infill":
+            text = insert(question.prompt, fills, self.tokenizer).text
+        else:
+            text = self.tokenizer.decode(fills[0].ids).strip()
+        return Prediction(question.example, text, {})
 
 
-def shorten(units: Sequence[Unit], excess: int) -> list[Ids]:
-    """Take so many tokens off what may be shortened.
+def num_words(text: str) -> int:
+    """Words between single spaces, as the released code counts them."""
+    return len(text.strip().split(" "))
+
+
+def shorten(units: Sequence[Unit], excess: int, at_start: bool = False) -> list[Ids]:
+    """Take so many tokens off the end, or the start, of what may be shortened.
 
     Raises:
         ValueError: there is not so much.
@@ -219,7 +355,10 @@ def shorten(units: Sequence[Unit], excess: int) -> list[Ids]:
         last = next(n for n in reversed(open_units[side]) if kept[n])
         kept[last] -= 1
         room[side] -= 1
-    return [unit.ids[:length] for unit, length in zip(units, kept, strict=True)]
+    return [
+        unit.ids[len(unit.ids) - length :] if at_start else unit.ids[:length]
+        for unit, length in zip(units, kept, strict=True)
+    ]
 
 
 def fill(text: str, fields: Mapping[str, str]) -> str:

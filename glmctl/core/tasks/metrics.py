@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glmctl.core.tasks.ask import NO_EVIDENCE, Evidence
+
 FloatArray = NDArray[np.float64]
 NUM_RESAMPLES = 1000
 RESAMPLED_AT_ONCE = 50
@@ -32,11 +34,12 @@ class Judged:
     group: Hashable
     prediction: str
     golds: tuple[str, ...]
+    evidence: Evidence = NO_EVIDENCE
 
 
 @dataclass(frozen=True)
 class Value:
-    """A metric in per cent, with its 95 % interval."""
+    """A metric in per cent, a perplexity as it is, with its 95 % interval."""
 
     value: float
     interval: tuple[float, float]
@@ -67,7 +70,8 @@ def measure(name: str, rows: Sequence[Judged], labels: Sequence[str], seed: int 
     is_share = final is ratio and bool((table[:, -1] == 1).all() and np.isin(table, (0, 1)).all())
     low, high = wilson(value, len(table)) if is_share else bootstrap(table, final, seed)
     method = "wilson" if is_share else "bootstrap"
-    return Value(100 * value, (100 * low, 100 * high), method)
+    scale = 1 if name in PLAIN else 100
+    return Value(scale * value, (scale * low, scale * high), method)
 
 
 def wilson(share: float, number: int) -> tuple[float, float]:
@@ -95,6 +99,11 @@ def bootstrap(
 def ratio(totals: FloatArray) -> FloatArray:
     """First count over second, [R, 2] -> [R]."""
     return totals[:, 0] / totals[:, 1]
+
+
+def exp_ratio(totals: FloatArray) -> FloatArray:
+    """e to the ratio, which is cut at 20 as in the released code, [R, 2] -> [R]."""
+    return np.exp(np.minimum(ratio(totals), 20.0))
 
 
 def f1_of(true_positive: FloatArray, predicted: FloatArray, actual: FloatArray) -> FloatArray:
@@ -157,6 +166,11 @@ def normalised(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split())
 
 
+def surprise(rows: Sequence[Judged], numbers: Sequence[int]) -> FloatArray:
+    """Negative log-probabilities, and what they are shared out to."""
+    return np.array([(-row.evidence.log_prob, n) for row, n in zip(rows, numbers, strict=True)])
+
+
 COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "accuracy": share_right,
     "exact_groups": share_right,
@@ -165,9 +179,15 @@ COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "matthews": per_label,
     "exact_match": by_closest(same_text),
     "token_f1": by_closest(token_f1),
+    "perplexity": lambda rows, labels: surprise(rows, [r.evidence.num_tokens for r in rows]),
+    "word_perplexity": lambda rows, labels: surprise(rows, [r.evidence.num_words for r in rows]),
 }
 FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
     "f1": mean_f1,
     "f1_macro": mean_f1,
     "matthews": correlation,
+    "perplexity": exp_ratio,
+    "word_perplexity": exp_ratio,
 }
+PLAIN = ("perplexity", "word_perplexity")
+"""Not in per cent; less is better."""

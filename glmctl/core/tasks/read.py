@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,6 +179,8 @@ def text_at(record: Any, path: str) -> str:
 
 def golds_of(row: Record, task: TaskConfig) -> tuple[str, ...]:
     """Right labels, or right answers."""
+    if task.kind in ("infill", "text"):
+        return ()
     return (right_label(row, task),) if task.golds is None else candidates(row, task.golds)
 
 
@@ -187,7 +190,7 @@ def right_label(row: Record, task: TaskConfig) -> str:
     Raises:
         ValueError: the task has no such label.
     """
-    value = value_at(row, task.label)
+    value = value_at(row, task.label) if task.right is None else task.right
     label = str(value).lower() if isinstance(value, bool) else str(value)
     names = task.label_names
     if names and label not in names:
@@ -212,6 +215,11 @@ def field_text(row: Record, where: str | FieldConfig) -> str:
     for mark in (where.before, where.after):
         if mark is not None and mark not in text:
             raise ValueError(f"its {where.path!r} does not hold {mark!r}")
+    if where.regex is not None:
+        found = re.search(where.regex, text, re.DOTALL)
+        if found is None:
+            raise ValueError(f"its {where.path!r} does not match {where.regex!r}")
+        text = found[1]
     if where.before is not None:
         text = text.partition(where.before)[0].rstrip()
     if where.after is not None:

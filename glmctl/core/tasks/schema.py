@@ -11,15 +11,25 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
+from glmctl.recipe.schema import DecodeConfig
 from glmctl.recipe.section import Section
 
-Kind = Literal["cloze", "choice"]
+Kind = Literal["cloze", "choice", "generate", "infill", "text"]
 Metric = Literal[
-    "accuracy", "f1", "f1_macro", "matthews", "exact_match", "exact_groups", "token_f1"
+    "accuracy",
+    "f1",
+    "f1_macro",
+    "matthews",
+    "exact_match",
+    "exact_groups",
+    "token_f1",
+    "perplexity",
+    "word_perplexity",
 ]
 Status = Literal["works", "conformance", "unverified"]
 
@@ -30,6 +40,10 @@ CHANGES = ("strip", "lowerfirst")
 """Take the punctuation off the end; write the first letter small."""
 CHOICE = "choice"
 """The field that holds the candidate in the patterns of a choice task."""
+WRITTEN = ("generate", "infill")
+"""Kinds whose answers the model writes."""
+ASKED = ("cloze", "choice", "generate")
+"""Kinds that ask by patterns."""
 
 
 class MarkedWord(Section):
@@ -54,6 +68,8 @@ class FieldConfig(Section):
     """Keep what stands before this, without the space at its end."""
     after: str | None = None
     """Keep what stands after this."""
+    regex: str | None = None
+    """Keep the first group of the first match of this regular expression."""
     mark: MarkedWord | None = None
     """A word to be marked."""
 
@@ -95,6 +111,8 @@ def split_plain(pattern: Any) -> Any:
     return {"parts": [f"~{part}" if FIELD.fullmatch(part) else part for part in parts]}
 
 
+NO_PATTERN = PatternConfig(parts=())
+"""Of a kind that asks by none."""
 Pattern = Annotated[PatternConfig, BeforeValidator(split_plain)]
 
 
@@ -104,7 +122,9 @@ class TaskConfig(Section):
     name: str
     """What it is called."""
     kind: Kind = "cloze"
-    """cloze: a word for each label; choice: candidates that each record brings."""
+    """cloze: a word for each label; choice: candidates that each record brings; generate: the
+    model writes into the blank; infill: a share of the words of `text` is hidden and written
+    again; text: every token of `text` is scored."""
     status: Status = "unverified"
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
@@ -119,6 +139,8 @@ class TaskConfig(Section):
     """Examples that agree in so many parts of the id make one question; 0: each is one."""
     label: str = "label"
     """Path of the right label, or of the number of the right choice."""
+    right: str | None = None
+    """The right label of every record, where files do not say it."""
     golds: ListedChoices | None = None
     """All right answers, where the answer is a text."""
     labels: tuple[str, ...] = ()
@@ -138,12 +160,24 @@ class TaskConfig(Section):
     """Choices are scored with the end of the blank; words of a verbalizer never are."""
     length_penalty: NonNegativeFloat = 0.0
     """A choice's score is divided by its number of tokens to this power."""
-    patterns: tuple[Pattern, ...] = Field(min_length=1)
-    """Ways to ask, by their number from 0."""
+    patterns: tuple[Pattern, ...] = ()
+    """Ways to ask, by their number from 0; kinds infill and text need none."""
     pattern: NonNegativeInt = 0
     """The one to use."""
     max_length: PositiveInt = 512
     """Most tokens of text and answer; of a model with fewer positions, those."""
+    cut: Literal["end", "start"] = "end"
+    """From where what may be shortened loses its tokens."""
+    ends_text: bool = True
+    """Part A is closed by the token that ends a text."""
+    one_way: bool = False
+    """What stands before the blank is read from left to right, but for its first token."""
+    overlap: PositiveInt = 32
+    """Of kind text: tokens by which the windows over a long text advance."""
+    mask_ratio: PositiveFloat = Field(0.3, lt=1)
+    """Of kind infill: share of the words that is hidden."""
+    decode: DecodeConfig = DecodeConfig(max_new_tokens=64)
+    """How answers are written."""
     plain_punctuation: bool = False
     """Write curly quotes and dashes as on a typewriter, as the released models learned them."""
     metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)
@@ -155,6 +189,11 @@ class TaskConfig(Section):
         if self.labels or self.kind == "cloze":
             return self.labels or (*self.words(self.patterns[self.pattern]),)
         return () if self.listed_choices else tuple(map(str, range(len(self.choices))))
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether right answers are labels, not texts."""
+        return self.kind in ("cloze", "choice") and self.golds is None
 
     @property
     def ability(self) -> str:
@@ -173,11 +212,19 @@ class TaskConfig(Section):
         return self
 
     def _mistakes(self) -> list[str]:
-        if self.pattern >= len(self.patterns):
+        if self.kind in ASKED and not self.patterns:
+            return [f"patterns: missing; kind {self.kind} asks by one"]
+        if self.kind in ASKED and self.pattern >= len(self.patterns):
             return [f"pattern: {self.pattern}, but they are 0 to {len(self.patterns) - 1}"]
         problems = []
         if self.kind == "choice" and not (self.choices or self.listed_choices):
             problems.append("choices: missing; a choice task needs them or listed_choices")
+        if self.kind == "generate" and self.golds is None:
+            problems.append("golds: missing; name where the right answers stand")
+        if self.kind not in ASKED and self.fields and "text" not in self.fields:
+            problems.append(f"fields.text: missing; kind {self.kind} reads it")
+        if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):
+            problems.append("one_way: the blank must be the end of each pattern")
         if self.first_is_claim and len(self.labels) != 2:
             problems.append("labels: first_is_claim needs two, that of a false claim first")
         if "f1" in self.metrics and len(self.label_names) != 2:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,28 @@ def test_a_model_that_must_be_measured_and_cannot_is_refused(asked, golden: Path
     with pytest.raises(InputError, match="has no tokenizer, so text cannot be read"):
         quantized(golden / "glm_orig" / "ckpt", tmp_path / "few", **asked)
     assert not (tmp_path / "few").exists()
+
+
+@pytest.mark.parametrize("name", ["chatglm", "chatglm2", "glm-4"])
+def test_a_chat_model_is_measured_on_the_next_tokens_of_a_text(name, chat_models, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("The oven is hot.\nThe bread is good.\n")
+    result = quantized(chat_models / name, tmp_path / "few", calibration=str(tmp_path / "a.txt"))
+    glm = load(chat_models / name)
+    special, (losses, counts, hits) = glm.tokenizer.special, ([], [], [])
+    for line in ("The oven is hot.", "The bread is good."):
+        ids = glm.tokenizer.encode(line)
+        start = [special.gmask, special.sop]
+        row = torch.tensor([[ids[0], *start, *ids[1:]] if name == "chatglm" else [*start, *ids]])
+        log_probs = glm.logits(row)[0, 2:-1].log_softmax(-1)
+        target = row[0, 3:]
+        losses.append(-log_probs.gather(1, target[:, None]).sum().item())
+        counts.append(len(target))
+        hits.append((log_probs.argmax(1) == target).sum().item())
+    assert result.measured == "tokens"
+    assert result.before.num_targets == sum(counts)
+    assert result.before.perplexity == pytest.approx(math.exp(sum(losses) / sum(counts)), 1e-5)
+    assert result.before.exact_match_share == pytest.approx(sum(hits) / sum(counts))
+    assert result.after.perplexity != result.before.perplexity
 
 
 RECIPE = """

@@ -134,7 +134,7 @@ def test_a_candidate_is_greedy_when_each_of_its_tokens_is_the_best(tiny_model):
     offers = [(*targets,), (targets[0],), (targets[0], second, targets[2]), (second,)]
     candidates = [Candidate(prompt.part_a, (), prompt.places[0], ids) for ids in offers]
     scores = score_candidates(glm.module, candidates, sop)
-    assert [score.is_greedy for score in scores] == [True, True, False, False]
+    assert [score.num_missed == 0 for score in scores] == [True, True, False, False]
 
 
 def test_many_rows_are_scored_like_few(tiny_model, monkeypatch):

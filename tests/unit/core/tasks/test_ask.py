@@ -42,7 +42,7 @@ def test_what_is_too_long_even_so_is_refused():
         shorten(units(2, 3, 4), 1009)
 
 
-def test_the_layout_is_the_one_of_the_released_code(builtin, tmp_path):
+def test_the_layout_is_the_one_of_the_released_code(builtin, sized, tmp_path):
     from glmctl.core.tasks.read import examples_of
     from glmctl.core.tokenizer.load import load_tokenizer
 
@@ -50,7 +50,7 @@ def test_the_layout_is_the_one_of_the_released_code(builtin, tmp_path):
     section = TokenizerConfig(
         kind="wordpiece", path=str(tmp_path / "vocab.txt"), special="glm-english"
     )
-    asker = Asker(builtin("rte"), load_tokenizer(section), 32)
+    asker = Asker(builtin("rte"), load_tokenizer(section), sized(32))
     (example,) = examples_of(RTE, asker.task, "", 1)
     question = asker.ask(example)
     read = '[CLS] " a cat sat " ? [MASK] , " the cat sat on the mat . " [PAD]'.split()
@@ -82,10 +82,10 @@ def task_of(**values) -> TaskConfig:
 
 
 @pytest.fixture
-def predict(ask, characters):
+def predict(ask, characters, sized):
     def give(task: TaskConfig, record: dict, scores: list[Score]) -> str:
         (question,) = ask(task, record)
-        return Asker(task, characters, 1000).read(question, scores).prediction
+        return Asker(task, characters, sized(1000)).read(question, scores).prediction
 
     return give
 
@@ -116,18 +116,18 @@ def test_control_strings_in_a_field_are_text(ask, text_of):
     ("task", "record", "scores", "expected"),
     [
         # Words of one token: the logit; of several: the log-probability.
-        (SHORT, {"text": "", "label": "1"}, [Score(-1, 2, False), Score(-2, 3, False)], "0"),
-        (REVIEW, {"text": "", "label": "1"}, [Score(-1, 2, False), Score(-2, 3, False)], "1"),
+        (SHORT, {"text": "", "label": "1"}, [Score(-1, 2, 1), Score(-2, 3, 1)], "0"),
+        (REVIEW, {"text": "", "label": "1"}, [Score(-1, 2, 1), Score(-2, 3, 1)], "1"),
         # Labels by the place of the choice, also where two choices are alike.
         (
             NEXT, {"text": "", "a": "x", "b": "x", "label": "B"},
-            [Score(-2, 0, False), Score(-1, 0, False)], "B",
+            [Score(-2, 0, 1), Score(-1, 0, 1)], "B",
         ),
         # With its end, the first choice has 2 + 1 tokens and the second one 5 + 1.
         (
             NEXT.model_copy(update={"length_penalty": 1.0}),
             {"text": "", "a": "x", "b": "long", "label": "A"},
-            [Score(-3.0, 0, False), Score(-5.9, 0, False)], "B",
+            [Score(-3.0, 0, 1), Score(-5.9, 0, 1)], "B",
         ),
     ],
     ids=["logit", "log-prob", "index", "length"],
@@ -145,10 +145,10 @@ WSC = {
 @pytest.mark.parametrize(
     ("negatives", "scores", "expected"),
     [
-        ([], [Score(-9, 0, True)], "true"),
-        ([], [Score(-0.1, 0, False)], "false"),
-        (["Tom"], [Score(-16, 0, False), Score(-9, 0, False)], "true"),  # 9 and 5 tokens
-        (["Tom"], [Score(-18, 0, True), Score(-9, 0, False)], "false"),
+        ([], [Score(-9, 0, 0)], "true"),
+        ([], [Score(-0.1, 0, 1)], "false"),
+        (["Tom"], [Score(-16, 0, 1), Score(-9, 0, 1)], "true"),  # 9 and 5 tokens
+        (["Tom"], [Score(-18, 0, 0), Score(-9, 0, 1)], "false"),
     ],
     ids=["greedy", "not-greedy", "wins", "loses"],
 )
@@ -160,14 +160,15 @@ def test_a_claim_is_true_when_it_wins_or_alone_is_what_the_model_would_write(
 
 
 def test_scores_that_tie_go_to_the_first_label(predict):
-    tie = [Score(-1, 1, False), Score(-1, 1, False)]
+    tie = [Score(-1, 1, 1), Score(-1, 1, 1)]
     assert predict(SHORT, {"text": "", "label": "0"}, tie) == "1"
 
 
-def test_a_blank_that_the_model_lacks_is_refused(characters):
+def test_a_blank_that_the_model_lacks_is_asked_with_mask(ask, characters, sized, text_of):
     task = task_of(patterns=["{text}[gMASK]"], verbalizer={"1": "+", "0": "-"})
-    with pytest.raises(InputError, match=r"own: the model has no \[gMASK\]; write \[MASK\]"):
-        Asker(task, characters, 1000)
+    (question,) = ask(task, {"text": "ab", "label": "1"})
+    assert text_of(question.part_a) == "[CLS]ab[MASK]<eos>"
+    assert Asker(task, characters, sized(1000)).missing_blank == "[gMASK]"
 
 
 @pytest.mark.parametrize(

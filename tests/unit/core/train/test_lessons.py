@@ -30,7 +30,7 @@ def glm(tiny_model: Path) -> Glm:
 
 
 def asker_of(glm: Glm, task: TaskConfig) -> Asker:
-    return Asker(task, glm.tokenizer, glm.config.max_positions)
+    return Asker(task, glm.tokenizer, glm.config)
 
 
 def lessons(asker: Asker, folder: Path, rows: str = ROWS) -> list[Lesson]:
