@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
-from glmctl.core.model.heads import Choices
+from glmctl.core.model.heads import Choices, Written
 from glmctl.core.model.sight import Segments
 from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
@@ -40,7 +40,7 @@ class Batch:
     target_ids: Tensor  # [M]
     kinds: Tensor  # objective and span length of each target, as `target_kinds` numbers them, [M]
     num_targets: int
-    choices: Choices | None = None
+    choices: Choices | Written | None = None
     """What the targets are of, when candidates compete; each question then counts as a target."""
 
     def to(self, device: torch.device) -> Batch:

@@ -18,7 +18,7 @@ from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.heads import (
     Choices,
-    choice_cross_entropy,
+    Written,
     exact_logits,
     summed_cross_entropy,
 )
@@ -168,7 +168,7 @@ class GLM(nn.Module):
         segments: Segments,
         wanted: Tensor,
         target_ids: Tensor,
-        choices: Choices | None = None,
+        choices: Choices | Written | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy at the wanted rows, or over the candidates of questions.
 
@@ -179,7 +179,7 @@ class GLM(nn.Module):
             wanted: rows that carry a loss, ascending, [M].
             target_ids: what each of them should predict, [M]; with `choices`, those of all
                 candidates.
-            choices: what the targets are of, when candidates compete.
+            choices: what the targets are of, when candidates compete or answers are written.
 
         Returns:
             The sum, through which gradients flow, and the single losses, which carry none: one for
@@ -187,7 +187,7 @@ class GLM(nn.Module):
         """
         hidden = self.hidden(input_ids, position_ids, segments, wanted)
         if choices is not None:
-            return choice_cross_entropy(hidden, self.output_weight, target_ids, choices)
+            return choices.cross_entropy(hidden, self.output_weight, target_ids)
         return summed_cross_entropy(hidden, self.output_weight, target_ids)
 
     forward = loss  # what wrappers of a module, as those of replicas, call

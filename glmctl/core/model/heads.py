@@ -18,14 +18,20 @@ from torch.nn import functional as F
 # poorly anyway, so only memory speaks for a smaller one.
 MAX_LOGITS = 1 << 24
 
+Losses = tuple[Tensor, Tensor]
+"""The sum, through which gradients flow, and the single losses, which carry none."""
 
-def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+
+def summed_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of tied logits against target ids.
 
     Args:
         hidden: normed hidden states, [M, H].
         weight: word embedding, [V, H].
         targets: ids to predict, [M].
+        smoothing: share of the aim that is spread evenly over all rows of the vocabulary.
 
     Returns:
         The sum of the losses, through which gradients flow, and the single losses [M], which
@@ -33,7 +39,7 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tup
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    total, losses = _SummedCrossEntropy.apply(hidden, weight, targets, dtype)  # type: ignore[no-untyped-call]
+    total, losses = _SummedCrossEntropy.apply(hidden, weight, targets, dtype, smoothing)  # type: ignore[no-untyped-call]
     return total, losses
 
 
@@ -50,6 +56,9 @@ class Choices:
     divisor: Tensor  # of each candidate's score, [C]
     right: Tensor  # place of the right candidate, [Q]
 
+    def cross_entropy(self, hidden: Tensor, weight: Tensor, targets: Tensor) -> Losses:
+        return choice_cross_entropy(hidden, weight, targets, self)
+
     def to(self, device: torch.device) -> Choices:
         return replace(
             self,
@@ -60,6 +69,20 @@ class Choices:
             divisor=self.divisor.to(device),
             right=self.right.to(device),
         )
+
+
+@dataclass(frozen=True)
+class Written:
+    """Targets of answers that are to be written."""
+
+    rows: Tensor  # of the hidden states, in which each target is predicted, [K]
+    smoothing: float
+
+    def to(self, device: torch.device) -> Written:
+        return replace(self, rows=self.rows.to(device))
+
+    def cross_entropy(self, hidden: Tensor, weight: Tensor, targets: Tensor) -> Losses:
+        return summed_cross_entropy(hidden[self.rows], weight, targets, self.smoothing)
 
 
 def exact_logits(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -103,7 +126,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        dtype: torch.dtype,
+        smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
             cast_hidden, cast_weight = hidden.to(dtype), weight.to(dtype)
@@ -114,11 +142,15 @@ class _SummedCrossEntropy(torch.autograd.Function):
             rows = max(1, MAX_LOGITS // weight.shape[0])
             for part, target in zip(cast_hidden.split(rows), targets.split(rows), strict=True):
                 log_probs = (part @ cast_weight.T).to(exact).log_softmax(1)  # [rows, V]
-                losses.append(-log_probs.gather(1, target[:, None])[:, 0])
+                aimed = (1 - smoothing) * log_probs.gather(1, target[:, None])[:, 0]
+                if smoothing:
+                    aimed += smoothing * log_probs.mean(1)
+                losses.append(-aimed)
                 if not needs_grad:
                     continue
                 grad = log_probs.exp_()
-                grad[torch.arange(len(target), device=target.device), target] -= 1
+                grad -= smoothing / grad.shape[1]
+                grad[torch.arange(len(target), device=target.device), target] -= 1 - smoothing
                 logits_grad = grad.to(dtype)
                 hidden_grads.append((logits_grad @ cast_weight).to(hidden.dtype))
                 share = (logits_grad.T @ part).to(weight.dtype)  # [V, H]
@@ -131,6 +163,6 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, total_grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, total_grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * total_grad, weight_grad * total_grad, None, None
+        return hidden_grad * total_grad, weight_grad * total_grad, None, None, None

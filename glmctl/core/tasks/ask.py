@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import string
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -225,6 +225,19 @@ class Asker:
         assert laid_out.place is not None
         prompt = Prompt("", laid_out.part_a, (laid_out.place,))
         return Question(example, (), (), around.is_cut, prompt)
+
+    def answers_to(self, question: Question) -> Iterator[Candidate]:
+        """The right answers of a question whose answer is written, as they are learned.
+
+        An answer longer than the model may write loses its end.
+        """
+        assert question.prompt is not None
+        template = self.pattern.answer or self.task.answer
+        for gold in dict.fromkeys(question.example.golds):
+            fields = {**question.example.fields, CHOICE: gold}
+            ids = (*self.encode(self.spaced(fill(template, fields))), self.special.eop)
+            written = ids[: self.task.decode.max_new_tokens]
+            yield Candidate(question.part_a, (), question.prompt.places[0], written)
 
     def hide_words(self, example: Example) -> Question:
         """A text of which a share of the words is hidden; neighbours share a blank.

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from glmctl.recipe.schema import DecodeConfig
-from glmctl.recipe.section import Section
+from glmctl.recipe.section import Probability, Section
 
 Kind = Literal["cloze", "choice", "generate", "infill", "text"]
 Metric = Literal[
@@ -176,6 +176,8 @@ class TaskConfig(Section):
     """Of kind text: tokens by which the windows over a long text advance."""
     mask_ratio: PositiveFloat = Field(0.3, lt=1)
     """Of kind infill: share of the words that is hidden."""
+    label_smoothing: Probability = 0.0
+    """Of kind generate, in training: share of the aim that is spread over all tokens."""
     decode: DecodeConfig = DecodeConfig(max_new_tokens=64)
     """How answers are written."""
     plain_punctuation: bool = False

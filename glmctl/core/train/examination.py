@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glmctl.core.decode.score import score_candidates
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import evaluating
 from glmctl.core.tasks.answer import answer, judge
@@ -43,9 +44,13 @@ class Examination:
         device = model.word_embedding.weight.device
         with evaluating(model), arithmetic(config, device):
             predictions = answer(model, self.asker, self.questions, lambda _: None)
+            if self.asker.task.kind == "generate":
+                dev_loss = self.token_loss(model)
+            else:
+                dev_loss = self.mean_loss(predictions)
         task, judged = self.asker.task, judge(predictions)
         record = {f"dev_{it}": measure(it, judged, task.label_names).value for it in task.metrics}
-        record["dev_loss"] = self.mean_loss(predictions)
+        record["dev_loss"] = dev_loss
         if self.see(record):
             self.keep()
         return record
@@ -58,6 +63,13 @@ class Examination:
             right = {question.answers[place] for place in right_places(self.asker, question)}
             shares.append(sum(share[text] for text in right))
         return float(-np.log(np.maximum(shares, TINY)).mean())
+
+    def token_loss(self, model: GLM) -> float:
+        """Of the tokens of right answers, as in training without smoothing."""
+        right = [it for question in self.questions for it in self.asker.answers_to(question)]
+        scores = score_candidates(model, right, self.asker.special.sop)
+        num_tokens = sum(candidate.num_predicted for candidate in right)
+        return -sum(score.log_prob for score in scores) / num_tokens
 
     def see(self, record: Mapping[str, float]) -> bool:
         """Take note of what was measured; gives whether it is the best."""

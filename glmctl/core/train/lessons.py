@@ -2,7 +2,7 @@
 
 As released, the loss of a question is the cross-entropy over the scores of its candidates
 (`finetune_glm.py`): the logits of the words, where each is one token, else the scores that
-evaluation compares.
+evaluation compares. Where answers are written, it is the cross-entropy of their tokens.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from glmctl.core.data.batch import SPAN_BUCKETS, Batch, StepData
-from glmctl.core.decode.score import pack
-from glmctl.core.model.heads import Choices
+from glmctl.core.decode.score import Packed, pack
+from glmctl.core.model.heads import Choices, Written
 from glmctl.core.objective.blank_infilling import CHOICE
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.tasks.answer import shape_of
@@ -35,9 +35,15 @@ class Lesson:
 def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
     """One lesson for each right answer; the other right ones are no candidates then.
 
+    An answer that is written has no wrong candidates.
+
     Raises:
         ValueError: none of the candidates is right.
     """
+    if asker.task.kind == "generate":
+        for candidate in asker.answers_to(question):
+            yield Lesson(replace(question, candidates=(candidate,), prompt=None), 0)
+        return
     answers, places = question.answers, right_places(asker, question)
     if not places:
         golds = ", ".join(question.example.golds)
@@ -68,7 +74,9 @@ def hold_out(
     """
     by_label: dict[tuple[str, ...], dict[Hashable, None]] = defaultdict(dict)
     for question in questions:
-        by_label[question.example.golds[:1]].setdefault(question.example.group)
+        is_written = question.prompt is not None  # and has no label
+        label = () if is_written else question.example.golds[:1]
+        by_label[label].setdefault(question.example.group)
     held: set[Hashable] = set()
     for place, groups in enumerate(by_label.values()):
         keys = np.argsort(sample_keys(seed, place, np.arange(len(groups))))
@@ -124,6 +132,9 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
     """The tensors of one forward."""
     candidates = [it for lesson in lessons for it in lesson.question.candidates]
     packed = pack(candidates, asker.special.sop)
+    if asker.task.kind == "generate":
+        written = Written(packed.rows, asker.task.label_smoothing)
+        return batch_of(packed, written, len(packed.target_ids))
     sizes = torch.tensor([len(lesson.question.candidates) for lesson in lessons])
     lengths = torch.tensor([len(candidate.targets) for candidate in candidates])
     choices = Choices(
@@ -135,14 +146,17 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
         lengths.double() ** asker.penalty,
         torch.tensor([lesson.right for lesson in lessons]),
     )
-    kinds = torch.full((len(lessons),), CHOICE * len(SPAN_BUCKETS))
+    return batch_of(packed, choices, len(lessons))
+
+
+def batch_of(packed: Packed, choices: Choices | Written, num_losses: int) -> Batch:
     return Batch(
         packed.input_ids,
         packed.position_ids,
         packed.segments,
         packed.wanted,
         packed.target_ids,
-        kinds,
-        len(lessons),
+        torch.full((num_losses,), CHOICE * len(SPAN_BUCKETS)),
+        num_losses,
         choices,
     )

@@ -12,6 +12,7 @@ from glmctl.core.train.lessons import Lesson
 
 NUM_SAMPLES = 3
 NUM_SHOWN = 5  # of the wrong candidates of a sample
+MOST_CUT = 0.5  # of the answers may lose their end
 
 
 def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
@@ -21,9 +22,10 @@ def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
         texts = [tokenizer.decode(it.targets) for it in question.candidates]
         wrong = [text for place, text in enumerate(texts) if place != right]
         others = " | ".join(wrong[:NUM_SHOWN]) + " | ..." * (len(wrong) > NUM_SHOWN)
+        against = f" against {others}" if wrong else ""
         yield f"{question.example.place}"
         yield f"  reads   {tokenizer.decode(question.candidates[right].part_a)}"
-        yield f"  learns  >>{texts[right]}<< against {others or 'nothing'}"
+        yield f"  learns  >>{texts[right]}<<{against}"
 
 
 def word_problems(asker: Asker) -> Iterator[str]:
@@ -59,13 +61,28 @@ def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Itera
                 "shorten the pattern, or raise max_length where the model has room"
             )
             return
-    if all(len(lesson.question.candidates) == 1 for lesson in lessons):
+    if asker.task.kind == "generate":
+        yield from written_problems(asker, lessons, file)
+    elif all(len(lesson.question.candidates) == 1 for lesson in lessons):
         yield f"no row of {file} has a wrong candidate, so there is nothing to tell apart"
+
+
+def written_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Iterator[str]:
+    """Answers that are cut off: a model that learns them never learns to end."""
+    end = asker.special.eop
+    cut = [it for it in lessons if it.question.candidates[0].targets[-1:] != (end,)]
+    if len(cut) > MOST_CUT * len(lessons):
+        yield (
+            f"{len(cut):,} of {len(lessons):,} answers in {file} are longer than "
+            f"{asker.task.decode.max_new_tokens} tokens and lose their end; raise "
+            "decode.max_new_tokens"
+        )
 
 
 def num_kept(asker: Asker, lesson: Lesson) -> int:
     """Tokens that are left of what may be shortened."""
     question = lesson.question
-    fields = {**question.example.fields, CHOICE: question.answers[lesson.right]}
+    chosen = question.answers[lesson.right] if question.answers else ""
+    fields = {**question.example.fields, CHOICE: chosen}
     fixed = sum(len(unit.ids) for unit in asker.units(fields) if not unit.can_shrink)
     return len(question.candidates[lesson.right].part_a) - 2 - fixed

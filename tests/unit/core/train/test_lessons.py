@@ -1,5 +1,6 @@
 """What fine-tuning learns: the loss of a question, the order of the rows, what stops it."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,7 +129,7 @@ def test_rows_are_held_out_of_each_label_with_their_group(glm, tmp_path):
 
 
 def test_the_other_right_answers_are_no_candidates():
-    asker = SimpleNamespace(has_index=False)
+    asker = SimpleNamespace(has_index=False, task=SimpleNamespace(kind="choice"))
     example = SimpleNamespace(golds=("Ann", "Bob"))
     question = Question(example, ("Ann", "Eve", "Bob"), ("A", "E", "B"), False)
     first, second = lessons_of(asker, question)
@@ -212,3 +213,78 @@ def test_scores_become_probabilities():
 def test_what_is_wrong_with_a_verbalizer_is_said(verbalizer, problem):
     with pytest.raises(UsageError, match=problem):
         task_of(verbalizer)
+
+
+def written(**more) -> TaskConfig:
+    table = {"name": "own", "kind": "generate", "patterns": ["{text} It is [MASK]."]}
+    return TaskConfig(**table, golds={"path": "answers"}, answer=" {choice}", **more)
+
+
+WRITTEN_ROWS = [
+    {"text": "The oven", "answers": ["hot", "very hot"]},
+    {"text": "The grey cat", "answers": ["old"]},
+]
+
+
+def written_questions(asker: Asker, folder: Path) -> list[Question]:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in WRITTEN_ROWS))
+    questions, problems = ask_all(asker, read_examples(folder / "rows.jsonl", asker.task))
+    assert not problems
+    return questions
+
+
+def written_lessons(asker: Asker, folder: Path) -> list[Lesson]:
+    return [
+        it for question in written_questions(asker, folder) for it in lessons_of(asker, question)
+    ]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_written_answer_is_learned_token_by_token_with_its_end(glm, tmp_path, smoothing):
+    asker = asker_of(glm, written(label_smoothing=smoothing))
+    found = written_lessons(asker, tmp_path)
+    special = glm.tokenizer.special
+    expected = []
+    for text, answer in (("The oven", "hot"), ("The oven", "very hot"), ("The grey cat", "old")):
+        part_a = [special.cls, *glm.tokenizer.encode(f"{text} It is [MASK]."), special.eos]
+        ids = [*glm.tokenizer.encode(f" {answer}"), special.eop]
+        place, n = part_a.index(special.mask), len(ids)
+        row = torch.tensor([[*part_a, special.sop, *ids[:-1]]])
+        places = [*range(len(part_a)), *[place] * n]
+        in_span = [*[0] * len(part_a), *range(1, n + 1)]
+        logits = glm.logits(row, torch.tensor([[places, in_span]]), torch.tensor([len(part_a)]))
+        expected += torch.nn.functional.cross_entropy(
+            logits[0, -n:], torch.tensor(ids), label_smoothing=smoothing, reduction="none"
+        ).tolist()
+    data = data_of(asker, found, global_batch_size=3, micro_batch_size=3, end_row=3)
+    assert sorted(loss_of(glm, data)) == pytest.approx(sorted(expected), abs=1e-9)
+
+
+def test_one_lesson_twice_in_a_batch_counts_twice(glm, tmp_path):
+    asker = asker_of(glm, written())
+    (lesson, *_) = written_lessons(asker, tmp_path)
+    once, twice = (loss_of(glm, data_of(asker, [lesson] * n, end_row=n)) for n in (1, 2))
+    assert sorted(twice) == pytest.approx(sorted([*once, *once]))
+
+
+def test_an_answer_that_is_too_long_loses_its_end_and_most_may_not(glm, tmp_path):
+    asker = asker_of(glm, written(decode={"max_new_tokens": 1}))
+    found = written_lessons(asker, tmp_path)
+    assert {len(it.question.candidates[0].targets) for it in found} == {1}
+    (problem,) = lesson_problems(asker, found, "rows.jsonl")
+    assert problem.startswith("3 of 3 answers in rows.jsonl are longer than 1 tokens")
+
+
+def test_written_answers_are_held_out_although_each_is_another(glm, tmp_path):
+    asker = asker_of(glm, written())
+    learned, held = hold_out(written_questions(asker, tmp_path), 0.5, 1)
+    assert (len(learned), len(held)) == (1, 1)
+
+
+def test_the_loss_of_held_out_written_answers_is_that_of_their_tokens(glm, tmp_path):
+    asker = asker_of(glm, written())
+    exam = Examination(asker, written_questions(asker, tmp_path), None, lambda: None)
+    found = written_lessons(asker, tmp_path)
+    losses = loss_of(glm, data_of(asker, found, global_batch_size=3, micro_batch_size=3, end_row=3))
+    with torch.inference_mode():
+        assert exam.token_loss(glm.module) == pytest.approx(sum(losses) / len(losses))
