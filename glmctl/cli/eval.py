@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,17 +51,23 @@ def eval(
         raise BadParameter("name a suite, a task or a TASK.toml; --list shows what there is")
     from glmctl.stages import evaluate as stage  # torch loads here, never for --help
 
-    result = stage.run(
-        suite,
-        model=checkpoint,
-        data=data,
-        tasks=None if tasks is None else [name.strip() for name in tasks.split(",")],
-        pattern=pattern,
-        limit=limit,
-        out=out,
-        device=device,
-        progress=render.bar,
-    )
+    try:
+        result = stage.run(
+            suite,
+            model=checkpoint,
+            data=data,
+            tasks=None if tasks is None else [name.strip() for name in tasks.split(",")],
+            pattern=pattern,
+            limit=limit,
+            out=out,
+            device=device,
+            progress=render.bar,
+            note=render.note,
+        )
+    except KeyboardInterrupt:
+        again = shlex.join(["glmctl", *sys.argv[1:]])
+        render.note(f"what is answered is kept; the same command continues from there: {again}")
+        raise
     for problem in result.problems[:NUM_NAMED]:
         render.complain(problem)
     if (more := len(result.problems) - NUM_NAMED) > 0:
@@ -74,6 +82,8 @@ def eval(
 
 def show_scores(result: Evaluation) -> None:
     """Print a line for each task, and what must be known to read it."""
+    from glmctl.core.tasks.metrics import PLAIN
+
     columns = ("task", "metric", "score", "95 % interval", "majority", "questions", "pattern")
     render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
@@ -81,6 +91,8 @@ def show_scores(result: Evaluation) -> None:
     for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
         names = (name for name, task in result.tasks.items() if task.protocol == protocol)
         render.say(f"{protocol}: {', '.join(names)}")
+    for metric in sorted({it for task in result.tasks.values() for it in task.metrics} & {*PLAIN}):
+        render.say(f"{metric}: less is better; not in per cent")
     for name, note in ((name, note) for name, task in result.tasks.items() for note in task.notes):
         render.note(f"{name}: {note}")
     render.note(f"predictions and results: {result.out}")
@@ -92,7 +104,7 @@ def row(name: str, task: TaskResult) -> tuple[str, ...]:
     interval = "{:.2f} to {:.2f}".format(*task.interval)
     majority = "" if task.majority is None else f"{task.majority:.2f}"
     what = (name, "/".join(task.metrics), scores, interval, majority)
-    return (*what, f"{task.num_questions:,}", f"{task.pattern}")
+    return (*what, f"{task.num_questions:,}", "" if task.pattern is None else f"{task.pattern}")
 
 
 def list_tasks(*, as_json: bool) -> None:

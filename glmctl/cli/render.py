@@ -205,10 +205,17 @@ def step_line(log_every: int) -> Iterator[Callable[[int, int, float, float], Non
 
 @contextmanager
 def bar(total: int | None, label: str) -> Iterator[Callable[[int], None]]:
-    """Show how far a count of `label` has come; gives the function that adds to it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    """Show how far a count of `label` has come, and the time left; gives what adds to it."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    label_column = TextColumn("{task.description}", markup=False)
+    columns = (label_column, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     is_hidden = voice.is_quiet or not err.is_terminal
     # Without a thread of its own, so that shards can be written by forks.
     with Progress(*columns, console=err, disable=is_hidden, auto_refresh=False) as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,35 +16,46 @@ from typing import Any
 from glmctl import __version__
 from glmctl.core.checkpoint.durable import digest, digest_all, write_json
 from glmctl.core.data.shards import digest_of
+from glmctl.core.decode.score import MAX_TOKENS
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.find import Suite, find_suite, places_of
-from glmctl.core.tasks.metrics import Value, measure
+from glmctl.core.tasks.journal import ORIGIN, open_journal
+from glmctl.core.tasks.metrics import PLAIN, Value, measure
 from glmctl.core.tasks.read import read_examples
-from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.tasks.schema import WRITTEN, Kind, TaskConfig
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 
 SCHEMA = "glmctl.Evaluation/1"
-ZERO_SHOT, FINE_TUNED = "zero-shot cloze", "fine-tuned cloze"
+WAYS: Mapping[Kind, str] = {
+    "cloze": "cloze",
+    "choice": "cloze",
+    "generate": "generation",
+    "infill": "infilling",
+    "text": "language modelling",
+}
+LEFT_TO_RIGHT = ", left to right"
 PACKAGES = ("torch", "numpy", "tokenizers", "sentencepiece")
+RELEVANT = ("glmctl", "packages", "device")
+"""What a prediction may depend on, of that which an evaluation is made with."""
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 """Given a count and what is counted, gives what adds to it."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The score of one task, in per cent, and what it rests on."""
+    """The score of one task, and what it rests on."""
 
     score: float
-    """Of the first metric."""
+    """Of the first metric: in per cent, or a perplexity."""
     interval: tuple[float, float]
     """95 %."""
     metric: str
     metrics: Mapping[str, Value]
     majority: float | None
-    """Score of always giving the most frequent label; None where answers are texts."""
+    """Score of always giving the most frequent label; None where answers are no labels."""
     num_questions: int
     num_examples: int
     num_failed: int
@@ -54,7 +64,8 @@ class TaskResult:
     """Examples that were shortened."""
     max_length: int
     """Most tokens of text and answer; longer texts lose tokens from the end."""
-    pattern: int
+    pattern: int | None
+    """Its number; None where the task asks by none."""
     scored_by: str
     protocol: str
     notes: tuple[str, ...]
@@ -75,7 +86,7 @@ class Evaluation:
     license: str | None
     tasks: Mapping[str, TaskResult]
     average: float | None
-    """Of the tasks of the suite, each the mean of its metrics, as its authors do."""
+    """Of the tasks of the suite, each the mean of its metrics in per cent, as its authors do."""
     limit: int | None
     out: str
     made_with: Mapping[str, Any]
@@ -90,6 +101,18 @@ class Request:
     file: Path
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What the tasks of an evaluation share."""
+
+    made_from: Mapping[str, Any]
+    """What predictions depend on beside task and data."""
+    limit: int | None
+    folder: Path
+    progress: Progress
+    note: Callable[[str], None]
+
+
 def run(
     name: str,
     *,
@@ -101,8 +124,9 @@ def run(
     out: Path | None,
     device: str | None,
     progress: Progress,
+    note: Callable[[str], None],
 ) -> Evaluation:
-    """Evaluate a model.
+    """Evaluate a model; predictions that the same evaluation has made before are kept.
 
     Args:
         name: a suite, a task, or a TOML file of tasks.
@@ -114,6 +138,7 @@ def run(
         out: folder for predictions and results; None: evals/NAME-MODEL.
         device: cpu or cuda; None: cuda when there is one.
         progress: shows how far it is.
+        note: told what is kept of an earlier evaluation.
 
     Raises:
         UsageError: there is no such task, or a pattern that a task does not have.
@@ -126,32 +151,34 @@ def run(
     refuse_other_files(folder)
     where = choose_device(device).type
     glm = load(model, device=where, dtype="float32" if where == "cpu" else None)
+    tensors = glm.module.state_dict()
+    model_digest = digest_all({key: digest(tensor) for key, tensor in tensors.items()})
+    origin = made_with(where)
+    made_from = {"model": model_digest, **{name: origin[name] for name in RELEVANT}}
+    effort = Effort(made_from, limit, folder, progress, note)
     results: dict[str, TaskResult] = {}
     problems: list[str] = []
     for request in requests:
         try:
-            result, predictions, wrong = evaluate(glm, request, limit, progress)
+            results[request.task.name], wrong = evaluate(glm, request, effort)
         except InputError as problem:
             if len(requests) == 1:
                 raise
             problems.append(str(problem))  # the other tasks are done all the same
             continue
-        results[request.task.name] = result
         problems += wrong
-        write_predictions(folder / request.task.name / "predictions.jsonl", predictions)
     if not results:
         raise InputError(suite.name, *problems)
-    tensors = glm.module.state_dict()
     evaluation = Evaluation(
         suite.name,
         model,
-        digest_all({key: digest(tensor) for key, tensor in tensors.items()}),
+        model_digest,
         glm.license,
         results,
         average(suite, results),
         limit,
         str(folder),
-        made_with(where),
+        origin,
         tuple(problems),
     )
     write_json(folder / "results.json", {"schema": SCHEMA, **asdict(evaluation)})
@@ -201,24 +228,29 @@ def refuse_other_files(folder: Path) -> None:
     Raises:
         UsageError: the folder holds something else.
     """
-    if folder.exists() and not (folder / "results.json").exists() and any(folder.iterdir()):
+    is_ours = (folder / "results.json").exists() or any(folder.glob(f"*/{ORIGIN}"))
+    if not is_ours and any(it.is_file() for it in folder.rglob("*")):
         raise UsageError(str(folder), "holds other files; name a new folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def evaluate(
-    glm: Glm, request: Request, limit: int | None, progress: Progress
-) -> tuple[TaskResult, list[Prediction], list[str]]:
+def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, list[str]]:
     """Put one task to the model; gives also what is wrong with rows of its file."""
     started_at = time.monotonic()
     task = request.task
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
-    rows = read_examples(request.file, task, limit)
+    rows = read_examples(request.file, task, effort.limit)
     questions, problems = ask_all(asker, rows)
     if not questions:
         raise InputError(str(request.file), *problems[:5])
-    with evaluating(glm.module), progress(len(questions), task.name) as count:
-        predictions = answer(glm.module, asker, questions, count)
+    made_from = {
+        **effort.made_from,
+        "task": task.model_dump(mode="json", exclude={"pattern"}),
+        "pattern": task.pattern,
+        "data": digest_of(request.file),
+        "limit": effort.limit,
+    }
+    predictions = put(glm, asker, questions, made_from, effort)
     judged = judge(predictions)
     values: dict[str, Value] = {
         metric: measure(metric, judged, task.label_names) for metric in task.metrics
@@ -235,20 +267,60 @@ def evaluate(
         len(problems),
         sum(question.is_cut for question in questions),
         asker.max_length,
-        task.pattern,
+        task.pattern if task.patterns else None,
         asker.scored_by,
-        FINE_TUNED if task.ability in glm.abilities else ZERO_SHOT,
+        protocol(glm, asker),
         tuple(notes(asker, questions)),
         task.status,
         str(request.file),
-        digest_of(request.file),
+        made_from["data"],
         round(time.monotonic() - started_at, 2),
     )
-    return result, predictions, problems
+    return result, problems
+
+
+def put(
+    glm: Glm,
+    asker: Asker,
+    questions: Sequence[Question],
+    made_from: Mapping[str, Any],
+    effort: Effort,
+) -> list[Prediction]:
+    """The predictions for all questions; those that were made before are not made again."""
+    name = asker.task.name
+    journal = open_journal(effort.folder / name, made_from, questions)
+    if journal.changed:
+        effort.note(f"{name}: starts over; not as before: {', '.join(journal.changed)}")
+    if journal.done:
+        effort.note(f"{name}: {len(journal.done):,} of {len(questions):,} were answered before")
+    # One by one, so that no answer is lost: a processor is hardly faster with many at once, except
+    # where it writes.
+    is_single = effort.made_from["device"] == "cpu" and asker.task.kind not in WRITTEN
+    with evaluating(glm.module), effort.progress(len(questions), name) as count:
+        count(len(journal.done))
+        predictions = answer(
+            glm.module,
+            asker,
+            questions,
+            count,
+            done=journal.done,
+            keep=journal.add,
+            at_once=1 if is_single else MAX_TOKENS,
+        )
+    journal.finish(predictions)
+    return predictions
+
+
+def protocol(glm: Glm, asker: Asker) -> str:
+    """How the model was asked."""
+    taught = "fine-tuned" if asker.task.ability in glm.abilities else "zero-shot"
+    return taught + (LEFT_TO_RIGHT if asker.frame.is_causal else f" {WAYS[asker.task.kind]}")
 
 
 def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
     """What must be known to read the score."""
+    if asker.missing_blank and not asker.frame.is_causal:
+        yield f"the model has no {asker.missing_blank}; asked with [MASK]"
     if asker.split_words:
         words = ", ".join(map(repr, asker.split_words))
         yield f"the tokenizer cuts {words}; words are scored by all their tokens"
@@ -257,25 +329,14 @@ def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
 
 
 def average(suite: Suite, results: Mapping[str, TaskResult]) -> float | None:
-    """Mean over the tasks of a suite, once all of them are there."""
+    """Mean over the tasks of a suite, once all of them are there and in per cent."""
     if len(suite.main) < 2 or not {*suite.main} <= {*results}:
         return None
-    values = [[it.value for it in results[name].metrics.values()] for name in suite.main]
-    return fmean(map(fmean, values))
-
-
-def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON object for each example."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as stream:
-        for it in predictions:
-            values = {
-                "id": it.example.id[0] if len(it.example.id) == 1 else it.example.id,
-                "prediction": it.prediction,
-                "golds": it.example.golds,
-                "scores": it.scores,
-            }
-            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
+    shares = [
+        [value.value for metric, value in results[name].metrics.items() if metric not in PLAIN]
+        for name in suite.main
+    ]
+    return fmean(map(fmean, shares)) if all(shares) else None
 
 
 def made_with(device: str) -> dict[str, Any]:

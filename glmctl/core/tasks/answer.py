@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from glmctl.core.decode.infill import fill_blanks
@@ -28,18 +28,43 @@ def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
 
 
 def answer(
-    model: GLM, asker: Asker, questions: Sequence[Question], count: Callable[[int], None]
+    model: GLM,
+    asker: Asker,
+    questions: Sequence[Question],
+    count: Callable[[int], None],
+    *,
+    done: Mapping[int, Prediction] | None = None,
+    keep: Callable[[Mapping[int, Prediction]], None] | None = None,
+    at_once: int = MAX_TOKENS,
 ) -> list[Prediction]:
     """The predictions for all questions, in their order; the model is in evaluation mode.
 
-    Those of one shape stand side by side, so that the model takes them together.
+    Those of one shape stand side by side, so that the model takes them together. The longest come
+    first: memory runs out at once or never, and the time left is not more than it seems.
+
+    Args:
+        model: that is asked.
+        asker: who laid the questions out.
+        questions: any number.
+        count: told how many more are done.
+        done: predictions that are there already, by the number of the question.
+        keep: given new predictions, a batch at a time.
+        at_once: tokens that make a batch. A batch is computed whole, also when some of it is done,
+            because the last bits of a score depend on what stands beside it.
     """
-    order = sorted(range(len(questions)), key=lambda i: shape_of(questions[i]))
-    predictions: dict[int, Prediction] = {}
-    for batch in batches(order, questions):
+    order = sorted(range(len(questions)), key=lambda i: shape_of(questions[i]), reverse=True)
+    predictions = dict(done or {})
+    for batch in batches(order, questions, at_once):
+        missing = [number for number in batch if number not in predictions]
+        if not missing:
+            continue
         given = write if asker.task.kind in WRITTEN else choose
-        predictions |= given(model, asker, questions, batch)
-        count(len(batch))
+        found = given(model, asker, questions, batch)
+        made = {number: found[number] for number in missing}
+        if keep is not None:
+            keep(made)
+        predictions |= made
+        count(len(made))
     return [predictions[number] for number in range(len(questions))]
 
 
@@ -76,15 +101,17 @@ def shape_of(question: Question) -> list[tuple[int, int]]:
     return [(len(it.part_a), len(it.targets)) for it in question.candidates]
 
 
-def batches(order: Sequence[int], questions: Sequence[Question]) -> Iterator[list[int]]:
-    """Numbers of questions that make about one forward pass."""
+def batches(
+    order: Sequence[int], questions: Sequence[Question], at_once: int
+) -> Iterator[list[int]]:
+    """Numbers of questions that together have about so many tokens."""
     batch: list[int] = []
     num_tokens = 0
     for number in order:
         batch.append(number)
         question = questions[number]
         num_tokens += len(question.part_a) + sum(len(it.targets) for it in question.candidates)
-        if num_tokens >= MAX_TOKENS:
+        if num_tokens >= at_once:
             yield batch
             batch, num_tokens = [], 0
     if batch:

@@ -1,0 +1,108 @@
+"""Every kind of task from end to end, on tasks and texts of our own."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+TASKS = {
+    "cloze": (
+        'patterns = ["{text} It was [sMASK]."]\nverbalizer = { 1 = "good", 0 = "bad" }\n',
+        [{"text": "Warm bread.", "label": 1}, {"text": "Cold bread.", "label": 0}],
+    ),
+    "choice": (
+        'patterns = ["The {text} is [MASK]."]\nchoices = ["{a}", "{b}"]\n',
+        [{"text": "oven", "a": "hot", "b": "a cat", "label": 0}],
+    ),
+    "generate": (
+        'patterns = ["{text}: [gMASK]"]\ngolds = { path = "answers" }\n'
+        'metrics = ["token_f1"]\ndecode = { max_new_tokens = 8 }\n',
+        [{"text": "Who sleeps?", "answers": ["the cat", "a cat"]}],
+    ),
+    "infill": (
+        'metrics = ["token_f1"]\ndecode = { max_new_tokens = 4 }\n',
+        [{"text": "The grey cat sleeps beside the oven."}],
+    ),
+    "text": (
+        'metrics = ["perplexity", "word_perplexity"]\n',
+        [{"text": "The bakery opens at six. " * 4}, {"text": "The cat sleeps."}],
+    ),
+}
+
+
+@pytest.fixture(params=TASKS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    table, rows = TASKS[request.param]
+    (tmp_path / "own.toml").write_text(f'[task]\nkind = "{request.param}"\n{table}')
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return request.param
+
+
+def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, kind):
+    done = glmctl("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out/results.json").read_text())["tasks"]["own"]
+    assert result["num_questions"] == len(TASKS[kind][1])
+    assert (result["pattern"] is None) == (kind in ("infill", "text"))
+    assert (result["majority"] is None) == (kind not in ("cloze", "choice"))
+    lines = (tmp_path / "out/own/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [*range(len(TASKS[kind][1]))]
+    assert result["protocol"] == {
+        "cloze": "zero-shot cloze",
+        "choice": "zero-shot cloze",
+        "generate": "zero-shot generation",
+        "infill": "zero-shot infilling",
+        "text": "zero-shot language modelling",
+    }[kind]  # fmt: skip
+    is_plain = "perplexity: less is better; not in per cent" in done.stdout
+    assert is_plain == (kind == "text")
+
+
+def test_a_perplexity_is_that_of_the_tokens_and_words_of_all_texts(glmctl, tiny_model, tmp_path):
+    (tmp_path / "own.toml").write_text(f'[task]\nkind = "text"\n{TASKS["text"][0]}')
+    rows = TASKS["text"][1]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = glmctl("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    lines = (tmp_path / "out/own/predictions.jsonl").read_text().splitlines()
+    evidence = [json.loads(line)["evidence"] for line in lines]
+    total = -sum(it["log_prob"] for it in evidence)
+    task = result["tasks"]["own"]
+    assert task["score"] == pytest.approx(
+        math.exp(total / sum(it["num_tokens"] for it in evidence))
+    )
+    words = sum(it["num_words"] for it in evidence)
+    assert task["metrics"]["word_perplexity"]["value"] == pytest.approx(
+        math.exp(min(total / words, 20))
+    )
+    assert f"{task['score']:.2f}/" in done.stdout
+
+
+def test_perplexities_are_in_no_average(glmctl, tiny_model, tmp_path):
+    tables = [
+        f'[[task]]\nname = "{name}"\nkind = "text"\nfiles = {{ val = "rows.jsonl" }}\n'
+        'metrics = ["perplexity"]\n'
+        for name in ("one", "two")
+    ]
+    (tmp_path / "own.toml").write_text("\n".join(tables))
+    (tmp_path / "rows.jsonl").write_text('{"text": "The cat sleeps."}\n')
+    done = glmctl("eval", "own.toml", str(tiny_model), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [*result["tasks"]] == ["one", "two"]
+    assert result["average"] is None
+
+
+def test_a_causal_model_reads_from_left_to_right(glmctl, chat_models, tmp_path, kind):
+    model = str(chat_models / "glm-4")
+    done = glmctl("eval", "own.toml", model, "--data", "rows.jsonl", "--json")
+    if kind in ("generate", "infill"):
+        assert done.returncode == 3
+        assert "which a causal model has not; choose a task of listed answers" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)["tasks"]["own"]
+    assert task["protocol"] == "zero-shot, left to right"
+    assert not any("asked with [MASK]" in note for note in task["notes"])
