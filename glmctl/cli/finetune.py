@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, BadParameter, Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.recipe.find import builtin_recipes, find_recipe, recipe_name
 
 if TYPE_CHECKING:
     from glmctl.core.tasks.find import Suite
     from glmctl.core.tasks.schema import TaskConfig
-    from glmctl.stages.finetune import FinetuneResult
+    from glmctl.stages.finetune import FinetuneResult, MatrixResult
 
 EXAMPLE = '--data FILE --pattern "{review} It was [MASK]." --verbalizer "1=good,0=bad"'
 Text = str | None
@@ -20,7 +22,14 @@ File = Path | None
 
 
 def finetune(
-    name: Annotated[Text, Argument(metavar="TASK|TASK.toml", help="See eval --list.")] = None,
+    name: Annotated[
+        Text,
+        Argument(
+            metavar="RECIPE|TASK|TASK.toml",
+            help="A recipe, or a task (see eval --list).",
+            autocompletion=options.complete_recipe,
+        ),
+    ] = None,
     data: Annotated[File, Option(metavar="FILE|DIR", help="Rows with labels.")] = None,
     dev: Annotated[File, Option(metavar="FILE", help="To evaluate on; else rows held out.")] = None,
     text_column: Annotated[Text, Option(metavar="A,B", help="Columns for the pattern.")] = None,
@@ -34,36 +43,111 @@ def finetune(
     run_dir: options.RunDir = None,
     fresh: options.Fresh = False,
     force: options.Force = False,
+    dry_run: options.DryRun = False,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
     """Teach a model a task of your own, or a built-in one, and label new rows."""
     if (predict is None) != (out is None):
         raise BadParameter("--predict FILE and --out FILE go together")
-    about = (name, data, dev, text_column, label_column, pattern, verbalizer, overrides, run_dir)
-    is_training = any(about) or fresh or force
-    if not is_training and (predict is None or model is None):
+    describes = (text_column, label_column, pattern, verbalizer)
+    about = (name, data, dev, *describes, overrides, run_dir, fresh, force, dry_run)
+    if not any(about) and (predict is None or model is None):
         raise BadParameter(f"name a task, or {EXAMPLE}, or --model RUN --predict FILE")
+    is_whole = name is not None and is_recipe(name)
+    if name is not None and any(describes):
+        raise BadParameter(f"{name} says how it asks; leave out what describes a task")
+    if dry_run:
+        if name is None or not is_whole:
+            raise BadParameter("--dry-run lists the runs of a recipe; name one")
+        show_runs(name, overrides or (), as_json=as_json)
+        return
     source = model or "glmctl-default"
-    if is_training:
-        suite, task = find(name, data, text_column, label_column, pattern, verbalizer)
+    if any(about):
+        if name is None or not is_whole:
+            suite, task = find(name, data, *describes)
         from glmctl.stages import finetune as stage  # torch loads here, never for --help
 
+        if name is not None and is_whole:
+            jobs = stage.jobs_of(name, overrides or (), model=model, data=data, dev=dev)
+            place = recipe_name(name)
+        else:
+            jobs = [stage.Job(stage.locate(suite, task, data, dev), source, overrides or ())]
+            place = task.name
+        if predict is not None and len(jobs) > 1:
+            raise BadParameter(f"{name} makes {len(jobs)} models; run --predict with one of them")
         result = stage.run(
-            stage.locate(suite, task, data, dev),
-            model=source,
-            overrides=overrides or (),
-            run_dir=run_dir or Path("runs", task.name),
+            jobs,
+            run_dir=run_dir or Path("runs", place),
             fresh=fresh,
             force=force,
             device=device,
             progress=render.step_line,
             note=render.note,
         )
-        render.show(result, as_json=True) if as_json else show_scores(result)
+        if as_json:
+            render.show(result, as_json=True)
+        elif isinstance(result, stage.MatrixResult):
+            show_matrix(result)
+        else:
+            show_scores(result)
         source = result.run_dir
     if predict is not None and out is not None:
         label_rows(source, predict, out, device, as_json=as_json)
+
+
+def is_recipe(name: str) -> bool:
+    """Whether it is a recipe, and not a task or the file of one."""
+    from glmctl.recipe.load import parse
+
+    if name.endswith(".toml") and Path(name).is_file():
+        return "recipe" in parse(Path(name), name)
+    return name.removesuffix(".toml") in map(recipe_name, builtin_recipes())
+
+
+def show_runs(name: str, overrides: Sequence[str], *, as_json: bool) -> None:
+    """List what a recipe would run."""
+    from glmctl.core.tasks.find import task_of_recipe
+    from glmctl.recipe.finetune import runs_of, trace_finetuning
+
+    recipe, _ = trace_finetuning(name, overrides)
+    rows = []
+    for run in runs_of(recipe, name):
+        train = run.recipe.train
+        _, task = task_of_recipe(run.recipe.task, find_recipe(name))
+        rows.append(
+            {
+                "run": run.name or recipe_name(name),
+                "task": task.name,
+                "model": train.initial_model or "glmctl-default",
+                "length": f"{train.steps:,} steps" if train.steps else f"{train.epochs:g} epochs",
+                "batch": train.global_batch_size,
+                "peak_lr": run.recipe.optimizer.peak_lr,
+                "seed": train.seed,
+            }
+        )
+    if as_json:
+        render.emit("FinetunePlan", {"runs": rows})
+        return
+    lines = [["by width" if it is None else str(it) for it in row.values()] for row in rows]
+    render.table([*rows[0]], lines)
+
+
+def show_matrix(result: MatrixResult) -> None:
+    """Print the mean of each setting, and which is the best of its task."""
+    lines = [
+        (
+            *map(str, row.values.values()),
+            row.metric,
+            f"{row.mean:.2f}",
+            "" if row.deviation is None else f"{row.deviation:.2f}",
+            f"{row.num_runs}",
+            "best" if row.is_best else "",
+        )
+        for row in result.rows
+    ]
+    heads = ("metric", "mean", "deviation", "runs", "")
+    render.table((*result.rows[0].values, *heads), lines)
 
 
 def find(
@@ -77,8 +161,6 @@ def find(
             raise BadParameter(f"a task of your own needs {EXAMPLE}")
         suite = own_suite(data.name, columns or "", label or "label", pattern, verbalizer)
         return suite, suite.tasks[0]
-    if columns or label or pattern or verbalizer:
-        raise BadParameter(f"{name} says how it asks; leave out what describes a task")
     suite, names = find_suite(name)
     if len(names) > 1:
         raise BadParameter(f"{name} holds several tasks; name one: {', '.join(names)}")

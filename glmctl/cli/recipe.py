@@ -22,10 +22,11 @@ def ls(as_json: options.Json = False) -> None:
     """List the built-in recipes."""
     from glmctl.core.tokenizer.rows import with_vocabulary
     from glmctl.recipe.find import builtin_recipes, recipe_name
-    from glmctl.recipe.load import load_recipe
+    from glmctl.recipe.finetune import load_any
     from glmctl.recipe.plan import count_parameters
+    from glmctl.recipe.schema import Recipe
 
-    recipes = {recipe_name(file): load_recipe(str(file)) for file in builtin_recipes()}
+    recipes = {recipe_name(file): load_any(str(file)) for file in builtin_recipes()}
     if as_json:
         tables = {name: it.model_dump(mode="json", by_alias=True) for name, it in recipes.items()}
         render.emit("RecipeList", {"recipes": [{"name": name, **tables[name]} for name in tables]})
@@ -35,7 +36,9 @@ def ls(as_json: options.Json = False) -> None:
             name,
             ", ".join(recipe.recipe.experiments) or "-",
             f"{recipe.topology.world_size} x {recipe.topology.gpu}",
-            f"{count_parameters(with_vocabulary(recipe).model).total:,}",
+            f"{count_parameters(with_vocabulary(recipe).model).total:,}"
+            if isinstance(recipe, Recipe)
+            else "-",
             recipe.recipe.certainty or "-",
             recipe.recipe.source,
         )
@@ -53,10 +56,11 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
+    from glmctl.recipe.finetune import trace_any
     from glmctl.recipe.keys import flatten, values_of
-    from glmctl.recipe.load import DEFAULT, to_toml, trace_recipe
+    from glmctl.recipe.load import DEFAULT, to_toml
 
-    recipe, origins = trace_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
+    recipe, origins = trace_any(recipe_path, overrides or (), gpus=gpus, topology=topology)
     stated = [
         (key, value, origins.get(key, DEFAULT)) for key, value in flatten(values_of(recipe)).items()
     ]
@@ -81,10 +85,10 @@ def show(
 
 def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
     """List the keys in which RECIPE and OTHER differ, with both values."""
+    from glmctl.recipe.finetune import load_any
     from glmctl.recipe.keys import differences
-    from glmctl.recipe.load import load_recipe
 
-    found = differences(load_recipe(a), load_recipe(b))
+    found = differences(load_any(a), load_any(b))
     if as_json:
         records = [{"key": key, "a": left, "b": right} for key, (left, right) in found.items()]
         render.emit("RecipeDiff", {"a": a, "b": b, "differences": records})
@@ -121,15 +125,15 @@ def cp(
 
 
 def validate(recipe_paths: RecipePaths, as_json: options.Json = False) -> None:
-    """Check recipes and name every mistake at once; exit 2 when there is one."""
+    """Check recipes, or files of tasks, and name every mistake at once; exit 2 for one."""
+    from glmctl.core.tasks.find import check_recipe
     from glmctl.errors import UsageError
-    from glmctl.recipe.load import load_recipe
 
     problems: dict[str, tuple[str, ...]] = {}
     for path in recipe_paths:
         problems[path] = ()
         try:
-            load_recipe(path)
+            check_recipe(path)
             if not as_json:
                 render.say(f"{path}: ok")
         except UsageError as error:

@@ -11,14 +11,14 @@ from glmctl.recipe.schema import Recipe
 from glmctl.recipe.section import Section
 
 
-def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
+def differences(a: Section, b: Section) -> dict[str, tuple[Any, Any]]:
     """The keys whose value two recipes do not share, with both; None where one lacks it."""
     left, right = flatten(values_of(a)), flatten(values_of(b))
     pairs = {key: (left.get(key), right.get(key)) for key in left | right}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def values_of(recipe: Recipe) -> dict[str, Any]:
+def values_of(recipe: Section) -> dict[str, Any]:
     """Every value that a recipe has, as in its file."""
     return recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
 

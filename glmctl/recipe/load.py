@@ -111,7 +111,7 @@ def checked(kind: type[Root], draft: Draft, place: str, problems: Sequence[str |
     return found
 
 
-def to_toml(recipe: Recipe) -> str:
+def to_toml(recipe: Section) -> str:
     """The recipe with every value it has, as a file that loads to the same recipe."""
     return tomli_w.dumps(values_of(recipe))
 

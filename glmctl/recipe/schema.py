@@ -6,7 +6,7 @@ stands here only when some code reads it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -17,6 +17,7 @@ from glmctl.recipe.section import Probability, Section
 Certainty = Literal["paper", "code", "derived", "recalled", "claimed"]
 OnError = Literal["stop", "skip"]
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
+Target = Literal["attention.query_key_value", "attention.output", "ffn.up", "ffn.down"]
 
 
 class RecipeConfig(Section):
@@ -333,6 +334,21 @@ class QuantizeConfig(QuantizationConfig):
     """Largest relative rise of its perplexity, 0.01 for one percent; left out: any."""
 
 
+class AdapterConfig(Section):
+    """Weights that a fine-tuning trains in the place of the model's own, which stay as they are."""
+
+    kind: Literal["lora"] = "lora"
+    """A product of two narrow matrices is added to each of some linears (extra: lora)."""
+    rank: PositiveInt = 8
+    """Width between the two."""
+    alpha: PositiveInt = 16
+    """The product is multiplied by alpha / rank."""
+    dropout: Probability = 0.0
+    """Of what goes into the product."""
+    targets: tuple[Target, ...] = Field(get_args(Target), min_length=1)
+    """The linears of every layer that get one."""
+
+
 class Recipe(Section):
     """One experiment, whole."""
 
@@ -358,6 +374,7 @@ class Recipe(Section):
     topology: TopologyConfig = TopologyConfig()
     track: TrackConfig = TrackConfig()
     quantize: QuantizeConfig | None = None
+    adapter: AdapterConfig | None = None
     task: dict[str, Any] | None = None
     """What a fine-tuning trains for: the table [task] of a file for `glmctl eval`."""
 

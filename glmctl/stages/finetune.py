@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.find import Suite, places_of
+from glmctl.core.tasks.find import Suite, places_of, task_of_recipe
 from glmctl.core.tasks.metrics import measure
 from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.train.adapter import add_adapter, merged_weights, require_peft, save_adapter
 from glmctl.core.train.examination import Examination
 from glmctl.core.train.length import with_train
 from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of
 from glmctl.core.train.loop import Outputs, Progress, fit
+from glmctl.core.train.matrix import MatrixRow, compare
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
@@ -35,11 +38,20 @@ from glmctl.core.train.run import RunFolder, describe_run
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.load import make_recipe, merge
+from glmctl.recipe.find import find_recipe
+from glmctl.recipe.finetune import (
+    EPOCHS,
+    USUAL,
+    lay,
+    runs_of,
+    trace_finetuning,
+)
+from glmctl.recipe.keys import values_of
+from glmctl.recipe.load import make_recipe
 from glmctl.recipe.schema import Recipe
 
-EPOCHS = 10
 USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
+DEFAULT_MODEL = "glmctl-default"
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,16 @@ class FinetuneResult:
 
 
 @dataclass(frozen=True)
+class MatrixResult:
+    """All fine-tunings of a recipe."""
+
+    run_dir: str
+    rows: tuple[MatrixRow, ...]
+    runs: Mapping[str, FinetuneResult]
+    """By the names of their folders."""
+
+
+@dataclass(frozen=True)
 class Source:
     """A task and its files."""
 
@@ -79,6 +101,21 @@ class Source:
     """None: rows of train are held out."""
     settings: Mapping[str, Any]
     """Sections of a recipe that the task brings."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fine-tuning that is asked for."""
+
+    source: Source
+    model: str
+    """What `load` opens."""
+    overrides: Sequence[str] = ()
+    """``section.key=value`` each."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """By axis of the matrix; empty without one."""
+    name: str = ""
+    """Of its folder among those of the matrix."""
 
 
 @dataclass(frozen=True)
@@ -110,49 +147,114 @@ def locate(suite: Suite, task: TaskConfig, data: Path | None, dev: Path | None) 
     return Source(task, train, dev, suite.settings)
 
 
-def run(
-    source: Source,
-    *,
-    model: str,
+def jobs_of(
+    path_or_name: str,
     overrides: Sequence[str],
+    *,
+    model: str | None = None,
+    data: Path | None = None,
+    dev: Path | None = None,
+) -> list[Job]:
+    """The runs of a recipe: one, or all those of its matrix.
+
+    Args:
+        path_or_name: a file, or the name of a built-in recipe.
+        overrides: ``section.key=value`` each.
+        model: what `load` opens; None: what the recipe names, else the default model.
+        data: a file of rows, or a folder of data sets; None: where the tasks look.
+        dev: rows to evaluate on; None: those of the task.
+
+    Raises:
+        UsageError: the recipe is wrong, or names a task that cannot be learned.
+        InputError: data of one of the tasks is missing.
+    """
+    recipe, _ = trace_finetuning(path_or_name, overrides)
+    if model is not None and "model" in recipe.matrix:
+        raise UsageError("--model", "and matrix.model both name models; leave one out")
+    file = find_recipe(path_or_name)
+    jobs: list[Job] = []
+    missing: dict[str, None] = {}
+    for run in runs_of(recipe, path_or_name):
+        suite, task = task_of_recipe(run.recipe.task, file)
+        settings = {k: it for k, it in values_of(run.recipe).items() if k not in ("task", "matrix")}
+        try:
+            source = replace(locate(suite, task, data, dev), settings=settings)
+        except InputError as error:
+            missing |= {str(error): None}
+            continue
+        chosen = model or run.recipe.train.initial_model or DEFAULT_MODEL
+        jobs.append(Job(source, chosen, (), run.values, run.name))
+    if missing:
+        raise InputError(path_or_name, *missing)
+    return jobs
+
+
+def run(
+    jobs: Sequence[Job],
+    *,
     run_dir: Path,
     fresh: bool = False,
     force: bool = False,
     device: str | None = None,
     progress: Callable[[int], AbstractContextManager[Progress]],
     note: Callable[[str], None],
-) -> FinetuneResult:
-    """Fine-tune, or continue the run that the folder holds.
+) -> FinetuneResult | MatrixResult:
+    """Fine-tune, or continue; those of a matrix in folders of their own, one after another.
+
+    A run that is finished is not done again.
 
     Args:
-        source: task and files.
-        model: what `load` opens.
-        overrides: ``section.key=value`` each.
-        run_dir: where the run lives.
+        jobs: of one recipe, or a single one.
+        run_dir: where the run lives, or all of them.
         fresh: start over instead of continuing.
-        force: let `fresh` delete the run that is there.
+        force: let `fresh` delete the runs that are there.
         device: cpu or cuda; None: cuda when there is one.
         progress: given how often to speak, gives what is told after every step.
         note: takes the lines that a reader may want to see.
 
     Raises:
-        UsageError: the task cannot be learned this way, or a setting is wrong.
+        UsageError: a task cannot be learned this way, or a setting is wrong.
         InputError: model or data are missing or damaged, or would teach nothing.
     """
-    refuse_other_tasks(source.task)
+    for job in jobs:
+        refuse_other_tasks(job.source.task)
+    results: dict[str, FinetuneResult] = {}
+    for number, job in enumerate(jobs, 1):
+        if job.name:
+            note(f"run {number:,} of {len(jobs):,}: {job.name}")
+        folder = RunFolder(run_dir / job.name)
+        results[job.name] = run_one(job, folder, fresh, force, device, progress, note)
+    if not jobs[0].name:
+        return results[""]
+    scores = [(it.values, results[it.name].metric, results[it.name].score) for it in jobs]
+    return MatrixResult(str(run_dir), compare(scores), results)
+
+
+def run_one(
+    job: Job,
+    folder: RunFolder,
+    fresh: bool,
+    force: bool,
+    device: str | None,
+    progress: Callable[[int], AbstractContextManager[Progress]],
+    note: Callable[[str], None],
+) -> FinetuneResult:
+    """Fine-tune, or continue the run that the folder holds."""
+    source, model = job.source, job.model
     chosen = choose_device(device)
     base = load(model, device=chosen.type, dtype="float32")
-    recipe = recipe_for(source, base, model, overrides)
+    recipe = recipe_for(source, base, model, job.overrides)
     require_packages(recipe.track)
+    if recipe.adapter is not None:
+        require_peft(recipe.adapter)
     material = prepare(recipe, source, base, note)
     recipe, end_row = settle(recipe, len(material.lessons))
-    folder = RunFolder(run_dir)
     with folder.locked():
         folder.settle(recipe, fresh=fresh, force=force)
         finished = folder.read_manifest().get("finished")
         if finished is not None and finished["steps"] == recipe.train.steps:
-            note(f"{run_dir} is finished; --fresh --force starts over")
-            return FinetuneResult(run_dir=str(run_dir), **finished)
+            note(f"{folder.root} is finished; --fresh --force starts over")
+            return FinetuneResult(run_dir=str(folder.root), **finished)
         with progress(recipe.train.log_every) as tell:
             return train(recipe, base, material, end_row, folder, chosen, tell, note)
 
@@ -177,7 +279,10 @@ def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) 
     tokenizer = base.text_tokenizer()
     length = min(task.max_length, base.config.max_positions)
     file = tokenizer.vocabulary.files[0].resolve()
-    tables: dict[str, Any] = {
+    tables: dict[str, Any] = deepcopy(USUAL)
+    tables["train"] |= {"epochs": EPOCHS}
+    tables["optimizer"] |= {"peak_lr": usual_rate(base.config.hidden_size)}
+    tables |= {
         "recipe": {"stage": "finetune", "source": f"{task.name}, learned by {model}"},
         "model": base.config.model_dump(mode="json", exclude_none=True),
         "tokenizer": tokenizer.config.model_dump(mode="json") | {"path": str(file)},
@@ -186,29 +291,16 @@ def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) 
             "pack": False,
             "corpus": [{"name": "train", "path": str(source.train)}],
         },
-        "train": {
-            "epochs": EPOCHS,
-            "initial_model": model,
-            "global_batch_size": 16,
-            "micro_batch_size": 8,
-            "save_every": 100,
-        },
-        "optimizer": {
-            "peak_lr": usual_rate(base.config.hidden_size),
-            "betas": [0.9, 0.999],
-            "eps": 1e-8,
-        },
-        "schedule": {"kind": "linear", "warmup_ratio": 0.1},
         "task": task.model_dump(mode="json", exclude_defaults=True, exclude_none=True),
     }
     if base.objective is not None:
         tables["objective"] = base.objective.model_dump(mode="json")
     if source.dev is not None:
         tables["data"]["probe"] = str(source.dev)
-    merge(tables, source.settings)
-    counts_steps = "steps" in source.settings.get("train", {})
-    if counts_steps or any(text.startswith("train.steps") for text in overrides):
-        del tables["train"]["epochs"]
+    lay(tables, source.settings)
+    tables["train"]["initial_model"] = model
+    if any(text.startswith("train.steps") for text in overrides):
+        tables["train"].pop("epochs", None)
     return make_recipe(tables, task.name, overrides)
 
 
@@ -309,8 +401,9 @@ def train(
         abilities=tuple(dict.fromkeys((*base.abilities, task.ability))),
     )
     exam = Examination(
-        material.asker, material.held, config.patience, lambda: tuned.save(folder.model)
+        material.asker, material.held, config.patience, lambda: keep(tuned, recipe, folder)
     )
+    note(f"trains {state.num_trained_parameters:,} of {state.num_parameters:,} parameters")
     known = folder.read_manifest()
     store = CheckpointStore(folder.checkpoints, config.keep, material.fingerprint)
     if steps := store.steps():
@@ -323,6 +416,7 @@ def train(
             exam.see(record)
     manifest = describe_run(recipe, device) | {
         "num_parameters": state.num_parameters,
+        "num_trained_parameters": state.num_trained_parameters,
         "data": material.fingerprint,
         "finished": None,
     }
@@ -357,10 +451,23 @@ def first_state(recipe: Recipe, base: Glm, device: torch.device) -> TrainState:
     model = GLM(recipe.model)
     model.load_state_dict(base.module.state_dict())
     model.counts_in_span = base.module.counts_in_span
+    if recipe.adapter is not None:
+        add_adapter(model, recipe.adapter, recipe.train.seed)
     place(model, recipe.train, device)
     if device.type == "cpu":
         keep_freed_memory()
     return TrainState(model, make_optimizer(model, recipe.optimizer), LossScale.of(recipe.train))
+
+
+def keep(tuned: Glm, recipe: Recipe, folder: RunFolder) -> None:
+    """Save the model as it is now; one with an adapter as a plain model, and the adapter alone."""
+    if recipe.adapter is not None:
+        assert recipe.train.initial_model is not None
+        save_adapter(folder.adapter, tuned.module, recipe.adapter, recipe.train.initial_model)
+        plain = GLM(recipe.model)
+        plain.load_state_dict(merged_weights(tuned.module))
+        tuned = replace(tuned, module=plain)
+    tuned.save(folder.model)
 
 
 def examined(log: MetricsLog) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,103 @@ def test_patience_ends_a_run_that_gets_no_better(glmctl, tiny_model, own):
     assert result["steps"] == 3  # the score of the first one, twice more
 
 
+RECIPE = """
+[recipe]
+stage = "finetune"
+source = "test"
+[task]
+name = "mood"
+fields = { review = "review" }
+patterns = ["{review} It was [MASK]."]
+verbalizer = { 1 = "good", 0 = "bad" }
+files = { train = "train.csv", val = "dev.csv" }
+[train]
+steps = 2
+"""
+MATRIX = """
+[matrix]
+seed = [1, 2]
+"optimizer.peak_lr" = [1e-4, 1e-2]
+"""
+LORA = """
+[adapter]
+kind = "lora"
+rank = 4
+"""
+
+
+def test_a_matrix_is_many_runs_and_a_table(glmctl, tiny_model, own):
+    (own / "mood.toml").write_text(RECIPE + MATRIX)
+    args = ("finetune", "mood.toml", "--model", str(tiny_model))
+    listed = glmctl(*args, "--dry-run").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == [
+        "seed=1-peak_lr=0.0001", "seed=1-peak_lr=0.01", "seed=2-peak_lr=0.0001",
+        "seed=2-peak_lr=0.01",
+    ]  # fmt: skip
+    assert not (own / "runs").exists()
+    done = glmctl(*args)
+    assert done.returncode == 0, done.stderr
+    table = [line.split() for line in done.stdout.splitlines()]
+    assert table[0] == ["optimizer.peak_lr", "metric", "mean", "deviation", "runs"]
+    assert [row[0] for row in table[1:]] == ["0.0001", "0.01"]
+    assert sum(row[-1] == "best" for row in table) == 1
+    assert "run 4 of 4: seed=2-peak_lr=0.01" in done.stderr
+    found = {file.parent.name for file in own.glob("runs/mood/*/recipe.toml")}
+    assert found == {line.split()[0] for line in listed[1:]}
+    shutil.rmtree(own / "runs/mood/seed=2-peak_lr=0.01")
+    again = glmctl(*args)
+    assert again.stdout == done.stdout
+    assert again.stderr.count("is finished; --fresh --force starts over") == 3
+    (row,) = json.loads(glmctl(*args, "--json", "--set", "matrix.seed=[1]").stdout)["rows"][:1]
+    assert (row["num_runs"], row["deviation"]) == (1, None)
+
+
+def test_a_single_recipe_is_one_run(glmctl, tiny_model, own):
+    (own / "mood.toml").write_text(RECIPE)
+    args = ("finetune", "mood.toml", "--model", str(tiny_model), "--set", "train.steps=3")
+    done = glmctl(*args, "--predict", "dev.csv", "--out", "out.csv")
+    assert done.returncode == 0, done.stderr
+    assert "16 held-out rows, step " in done.stdout
+    assert (own / "runs/mood/model/config.toml").is_file()
+    assert len((own / "out.csv").read_text().splitlines()) == 17
+
+
+def test_an_adapter_is_trained_alone_and_goes_on_after_a_kill(glmctl, tiny_model, own):
+    (own / "mood.toml").write_text(RECIPE + LORA)
+    args = ["finetune", "mood.toml", "--model", str(tiny_model), "--json"]
+    args += [
+        "--set",
+        "train.steps=30",
+        "--set",
+        "train.save_every=3",
+        "--set",
+        "train.probe_every=5",
+    ]
+    args += ["--set", "adapter.dropout=0.1", "--set", "optimizer.peak_lr=0.01"]
+    done = glmctl(*args, "--run-dir", "whole")
+    assert done.returncode == 0, done.stderr
+    assert "trains 4,096 of " in done.stderr
+    whole = json.loads(done.stdout)
+    log = own / "killed/metrics.jsonl"
+    command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", "killed"]
+    with subprocess.Popen(
+        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        while run.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 8):
+            time.sleep(0.002)
+        run.kill()
+    ended = json.loads(glmctl(*args, "--run-dir", "killed").stdout)
+    same = ("score", "best_step", "loss", "parameter_digest")
+    assert {key: ended[key] for key in same} == {key: whole[key] for key in same}
+    state = own / "whole/checkpoints/step-00000030/state.safetensors"
+    assert state.stat().st_size < tiny_model.joinpath("model.safetensors").stat().st_size
+    assert {file.name for file in (own / "whole/adapter").iterdir()} == {
+        "adapter_model.safetensors", "adapter_config.json",
+    }  # fmt: skip
+    opened = glmctl("infill", "--model", "whole", "--choices", "good,bad", "It was [MASK].")
+    assert opened.returncode == 0, opened.stderr
+
+
 def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
     rows = [
         {"premise": "The cat sleeps.", "a": "It is two.", "b": "It eats.", "label": i % 2}
@@ -202,6 +300,20 @@ def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
+        (("mood.toml", "--pattern", "x"), 2, "leave out what describes a task"),
+        (
+            ("mood.toml", "--set", "adapter.rnk=2"),
+            2,
+            "adapter.rnk: unknown key; did you mean 'rank",
+        ),
+        (
+            ("mood.toml", "--set", "task.cutt=2"),
+            2,
+            "task.mood: cutt: unknown key; did you mean 'cut'",
+        ),
+        (("own.toml", "--dry-run"), 2, "--dry-run lists the runs of a recipe; name one"),
+        (("many.toml",), 3, "WSC/train.jsonl; name one with --data FILE, or get https://"),
+        (("many.toml", "--predict", "a", "--out", "b", "--data", "x"), 3, "no x/RTE/train.jsonl"),
         ((), 2, "name a task, or --data FILE --pattern"),
         (("--data", "train.csv"), 2, "a task of your own needs --data FILE --pattern"),
         (("own.toml", "--pattern", "x"), 2, "leave out what describes a task"),
@@ -230,6 +342,9 @@ def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
 )
 def test_what_cannot_be_done_says_why(glmctl, own, args, code, message):
     (own / "empty.csv").write_text("review,label\n")
+    (own / "mood.toml").write_text(RECIPE)
+    head = RECIPE.partition("[task]")[0]
+    (own / "many.toml").write_text(head + '[matrix]\ntask = ["rte", "wsc"]\n')
     write_rows(own / "odd.csv", [*ROWS[:2], ("Fine.", "maybe"), *ROWS[2:9]])
     write_rows(own / "one.csv", ROWS[:20:2])
     done = glmctl("finetune", *args)

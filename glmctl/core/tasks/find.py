@@ -16,7 +16,9 @@ from pydantic import ValidationError
 
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import UsageError
-from glmctl.recipe.load import merge
+from glmctl.recipe.find import find_recipe, is_builtin
+from glmctl.recipe.finetune import FinetuneRecipe, load_any, runs_of
+from glmctl.recipe.load import merge, parse
 
 KEYS = tuple(TaskConfig.model_fields)
 EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
@@ -77,6 +79,51 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
     known = [suite.name for suite in suites]
     known += [task.name for suite in suites for task in suite.tasks]
     raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")
+
+
+def check_recipe(path_or_name: str) -> None:
+    """Check a recipe with the tasks that it names, or the file of a task.
+
+    Raises:
+        UsageError: with every mistake, one line each.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        tables = parse(path, path_or_name)
+        if "task" in tables and "recipe" not in tables:
+            read_suite(path, is_own=True)
+            return
+    recipe = load_any(path_or_name)
+    if isinstance(recipe, FinetuneRecipe):
+        for run in runs_of(recipe, path_or_name):
+            task_of_recipe(run.recipe.task, find_recipe(path_or_name))
+    elif recipe.task is not None:
+        task_of_recipe(recipe.task, path)
+
+
+def task_of_recipe(table: Mapping[str, Any], file: Path) -> tuple[Suite, TaskConfig]:
+    """What `[task]` in a recipe stands for: a built-in task with what differs, or a whole one.
+
+    Raises:
+        UsageError: naming every mistake.
+    """
+    problems: list[str] = []
+    if "patterns" in table or "name" not in table:
+        task = read_task(dict(table), file.stem, problems)
+        root = None if is_builtin(file) else file.parent
+        suite = None if task is None else Suite(task.name, (task,), (task.name,), root=root)
+    else:
+        suite, names = find_suite(table["name"])
+        if len(names) > 1:
+            problem = f"{table['name']!r} holds several tasks; name one: {', '.join(names)}"
+            raise UsageError(str(file), f"task.name: {problem}")
+        (known,) = suite.choose(names)
+        whole = known.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        merge(whole, {key: value for key, value in table.items() if key != "name"})
+        task = read_task(whole, known.name, problems)
+    if suite is None or task is None:
+        raise UsageError(str(file), *(f"task.{problem}" for problem in problems))
+    return suite, task
 
 
 def places_of(

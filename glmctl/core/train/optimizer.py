@@ -14,7 +14,7 @@ CLIP_EPS = 1e-6
 
 
 def decay_groups(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-    """Split the parameters as the original does: those that decay, then those that do not.
+    """Split the trained parameters as the original does: those that decay, then those that do not.
 
     Norms and parameters named `bias` do not; embeddings do, and the two query biases of
     relative positions, which have other names.
@@ -23,6 +23,8 @@ def decay_groups(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, n
     kept: dict[str, nn.Parameter] = {}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
+            if not parameter.requires_grad:
+                continue
             is_exempt = (
                 isinstance(module, nn.LayerNorm | nn.RMSNorm) or name.split(".")[-1] == "bias"
             )

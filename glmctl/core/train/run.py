@@ -57,6 +57,7 @@ class RunFolder:
         self.checkpoints = root / "checkpoints"
         self.data = root / "data"
         self.model = root / "model"
+        self.adapter = root / "adapter"
         self.logs = root / "logs"  # of replicas, while they run
         self.tracks = (root / "tensorboard", root / "wandb")
 
@@ -110,7 +111,7 @@ class RunFolder:
 
     def _delete(self) -> None:
         """Remove the run, its recipe last, so that a kill leaves something that is still a run."""
-        for path in (self.model, self.checkpoints, self.data, *self.tracks):
+        for path in (self.model, self.adapter, self.checkpoints, self.data, *self.tracks):
             shutil.rmtree(path, ignore_errors=True)
         for path in (self.metrics, self.manifest, self.recipe):
             path.unlink(missing_ok=True)

@@ -38,13 +38,21 @@ class TrainState:
     def num_parameters(self) -> int:
         return sum(weight.numel() for weight in self.weights().values())
 
+    @property
+    def num_trained_parameters(self) -> int:
+        return sum(it.numel() for it in self.model.parameters() if it.requires_grad)
+
     def weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds: `model.NAME`, `optimizer.QUANTITY.NAME`, a loss scale."""
-        tensors = {f"model.{name}": weight for name, weight in self.weights().items()}
-        for name, parameter in self.model.named_parameters():
+        """All that a checkpoint holds: `model.NAME`, `optimizer.QUANTITY.NAME`, a loss scale.
+
+        Weights that are not trained are those of the initial model.
+        """
+        trained = {n: it for n, it in self.model.named_parameters() if it.requires_grad}
+        tensors = {f"model.{name}": weight.detach() for name, weight in trained.items()}
+        for name, parameter in trained.items():
             for quantity, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{quantity}.{name}"] = value
         return tensors | self.scale.tensors()
