@@ -30,6 +30,10 @@ def eval(
     tasks: Annotated[
         str | None, Option("--tasks", metavar="A,B", help="Only these tasks of the suite.")
     ] = None,
+    split: Annotated[
+        str | None,
+        Option("--split", metavar="NAME", help="train, val or test; test writes what is sent in."),
+    ] = None,
     pattern: Annotated[
         int | None, Option("--pattern", min=0, metavar="N", help="Ask with this pattern.")
     ] = None,
@@ -57,6 +61,7 @@ def eval(
             model=checkpoint,
             data=data,
             tasks=None if tasks is None else [name.strip() for name in tasks.split(",")],
+            split=split,
             pattern=pattern,
             limit=limit,
             out=out,
@@ -95,13 +100,15 @@ def show_scores(result: Evaluation) -> None:
         render.say(f"{metric}: less is better; not in per cent")
     for name, note in ((name, note) for name, task in result.tasks.items() for note in task.notes):
         render.note(f"{name}: {note}")
+    if result.submission is not None:
+        render.say(f"to be sent in: {result.submission}")
     render.note(f"predictions and results: {result.out}")
 
 
 def row(name: str, task: TaskResult) -> tuple[str, ...]:
     """What the table says about a task; other metrics stand beside the score."""
     scores = "/".join(f"{value.value:.2f}" for value in task.metrics.values())
-    interval = "{:.2f} to {:.2f}".format(*task.interval)
+    interval = "" if task.interval is None else "{:.2f} to {:.2f}".format(*task.interval)
     majority = "" if task.majority is None else f"{task.majority:.2f}"
     what = (name, "/".join(task.metrics), scores, interval, majority)
     return (*what, f"{task.num_questions:,}", "" if task.pattern is None else f"{task.pattern}")

@@ -24,7 +24,8 @@ from glmctl.core.tasks.find import Suite, find_suite, places_of
 from glmctl.core.tasks.journal import ORIGIN, open_journal
 from glmctl.core.tasks.metrics import PLAIN, Value, measure
 from glmctl.core.tasks.read import read_examples
-from glmctl.core.tasks.schema import WRITTEN, Kind, TaskConfig
+from glmctl.core.tasks.schema import WRITTEN, Kind, SubmissionConfig, TaskConfig
+from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 
@@ -37,6 +38,7 @@ WAYS: Mapping[Kind, str] = {
     "text": "language modelling",
 }
 LEFT_TO_RIGHT = ", left to right"
+INCOMPLETE = ("rows without a prediction are missing from what is to be sent in",)
 PACKAGES = ("torch", "numpy", "tokenizers", "sentencepiece")
 RELEVANT = ("glmctl", "packages", "device")
 """What a prediction may depend on, of that which an evaluation is made with."""
@@ -48,9 +50,10 @@ Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 class TaskResult:
     """The score of one task, and what it rests on."""
 
-    score: float
-    """Of the first metric: in per cent, or a perplexity."""
-    interval: tuple[float, float]
+    score: float | None
+    """Of the first metric: in per cent, or a perplexity; None where the labels are held by others,
+    and so the two below."""
+    interval: tuple[float, float] | None
     """95 %."""
     metric: str
     metrics: Mapping[str, Value]
@@ -71,6 +74,7 @@ class TaskResult:
     notes: tuple[str, ...]
     """What must be known to read the score."""
     status: str
+    split: str
     file: str
     digest: str
     seconds: float
@@ -89,6 +93,8 @@ class Evaluation:
     """Of the tasks of the suite, each the mean of its metrics in per cent, as its authors do."""
     limit: int | None
     out: str
+    submission: str | None
+    """Archive of predictions for those who hold the labels."""
     made_with: Mapping[str, Any]
     problems: tuple[str, ...]
 
@@ -98,7 +104,13 @@ class Request:
     """A task, and the file that holds it."""
 
     task: TaskConfig
+    split: str
     file: Path
+
+    @property
+    def submission(self) -> SubmissionConfig | None:
+        """How predictions are sent in, where the file has no labels."""
+        return self.task.submission if self.split == "test" else None
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,7 @@ def run(
     model: str,
     data: Path | None,
     tasks: Sequence[str] | None,
+    split: str | None,
     pattern: int | None,
     limit: int | None,
     out: Path | None,
@@ -132,7 +145,8 @@ def run(
         name: a suite, a task, or a TOML file of tasks.
         model: what `load` opens.
         data: folder in the official layout or, for one task, its file.
-        tasks: those of the suite; None: all.
+        tasks: those of the suite; None: all, and of `test` also what is sent in beside them.
+        split: the one to use; None: the one that the task is scored on.
         pattern: number of the pattern; None: that of each task.
         limit: questions of each task; None: all.
         out: folder for predictions and results; None: evals/NAME-MODEL.
@@ -145,8 +159,11 @@ def run(
         InputError: data or model are missing or damaged.
     """
     suite, chosen = find_suite(name)
+    if split == "test" and chosen == suite.main:
+        sent = (task.name for task in suite.tasks if task.submission is not None)
+        chosen = (*dict.fromkeys((*chosen, *sent)),)
     configs = [with_pattern(task, pattern) for task in suite.choose(tuple(tasks or chosen))]
-    requests = locate(suite, configs, data)
+    requests = locate(suite, configs, split, data)
     folder = out or Path("evals") / f"{suite.name if tasks else Path(name).stem}-{Path(model).name}"
     refuse_other_files(folder)
     where = choose_device(device).type
@@ -178,6 +195,7 @@ def run(
         average(suite, results),
         limit,
         str(folder),
+        send(folder, [it for it in requests if it.task.name in results]),
         origin,
         tuple(problems),
     )
@@ -199,18 +217,29 @@ def with_pattern(task: TaskConfig, pattern: int | None) -> TaskConfig:
     return task.model_copy(update={"pattern": pattern})
 
 
-def locate(suite: Suite, tasks: Sequence[TaskConfig], data: Path | None) -> list[Request]:
+def locate(
+    suite: Suite, tasks: Sequence[TaskConfig], split: str | None, data: Path | None
+) -> list[Request]:
     """The file of each task.
 
     Raises:
+        UsageError: a task has no such split.
         InputError: naming every file that is missing, and where to get it.
     """
     requests, problems = [], []
+    unknown = [
+        f"{task.name} has {', '.join(task.files)}, not {split}"
+        for task in tasks
+        if split is not None and task.files and split not in task.files
+    ]
+    if unknown:
+        raise UsageError("--split", *unknown)
     for task in tasks:
-        places = [*places_of(suite, task, "val", data, is_single=len(tasks) == 1)]
+        wanted = split or task.scored_on
+        places = [*places_of(suite, task, wanted, data, is_single=len(tasks) == 1)]
         file = next((place for place in places if place.is_file()), None)
         if file is not None:
-            requests.append(Request(task, file))
+            requests.append(Request(task, wanted, file))
         else:
             problems.append(f"{task.name}: no {' and no '.join(map(str, places)) or 'file'}")
     if problems:
@@ -239,7 +268,8 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
     started_at = time.monotonic()
     task = request.task
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
-    rows = read_examples(request.file, task, effort.limit)
+    is_new = request.submission is not None
+    rows = read_examples(request.file, task, effort.limit, is_new=is_new)
     questions, problems = ask_all(asker, rows)
     if not questions:
         raise InputError(str(request.file), *problems[:5])
@@ -247,21 +277,24 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         **effort.made_from,
         "task": task.model_dump(mode="json", exclude={"pattern"}),
         "pattern": task.pattern,
+        "split": request.split,
         "data": digest_of(request.file),
         "limit": effort.limit,
     }
     predictions = put(glm, asker, questions, made_from, effort)
+    if request.submission is not None:
+        write_submission(effort.folder / request.submission.file, request.submission, predictions)
     judged = judge(predictions)
     values: dict[str, Value] = {
-        metric: measure(metric, judged, task.label_names) for metric in task.metrics
+        metric: measure(metric, judged, task.label_names) for metric in task.metrics if not is_new
     }
-    main = values[task.metrics[0]]
+    main = values.get(task.metrics[0])
     result = TaskResult(
-        main.value,
-        main.interval,
+        None if main is None else main.value,
+        None if main is None else main.interval,
         task.metrics[0],
         values,
-        majority(task, judged),
+        None if is_new else majority(task, judged),
         len({row.group for row in judged}),
         len(judged),
         len(problems),
@@ -270,8 +303,9 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         task.pattern if task.patterns else None,
         asker.scored_by,
         protocol(glm, asker),
-        tuple(notes(asker, questions)),
+        (*notes(asker, questions), *(INCOMPLETE if is_new and (problems or effort.limit) else ())),
         task.status,
+        request.split,
         str(request.file),
         made_from["data"],
         round(time.monotonic() - started_at, 2),
@@ -309,6 +343,12 @@ def put(
         )
     journal.finish(predictions)
     return predictions
+
+
+def send(folder: Path, requests: Sequence[Request]) -> str | None:
+    """Pack what is to be sent in; its place."""
+    files = [folder / form.file for it in requests if (form := it.submission) is not None]
+    return str(pack(folder, files)) if files else None
 
 
 def protocol(glm: Glm, asker: Asker) -> str:

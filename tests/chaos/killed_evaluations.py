@@ -102,6 +102,7 @@ def run(model: str, folder: Path, out: Path) -> None:
         model=model,
         data=None,
         tasks=None,
+        split=None,
         pattern=None,
         limit=None,
         out=out,

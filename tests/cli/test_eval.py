@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -167,6 +169,7 @@ def test_a_text_longer_than_the_model_is_cut_and_counted(glmctl, tiny_model, dat
         ((), 2, "name a suite, a task or a TASK.toml; --list shows what there is"),
         (("supergleu",), 2, "no such task; did you mean 'superglue'?"),
         (("superglue", "--tasks", "rte,cops"), 2, "cops: no such task; did you mean 'copa'?"),
+        (("rte", "--split", "dev"), 2, "--split: rte has train, val, test, not dev"),
         (("rte", "--pattern", "9"), 2, "rte has patterns 0 to 4, not 9"),
         (("rte", "--data", "nowhere"), 3, "rte: no nowhere/RTE/val.jsonl"),
         (("rte", "--data", "nowhere"), 3, "v2/combined.zip, unpack it and name its folder with"),
@@ -180,6 +183,36 @@ def test_what_cannot_be_done_says_why(glmctl, data, args, code, message):
     assert done.returncode == code
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_the_test_split_makes_what_is_sent_in(glmctl, tiny_model, data, tmp_path):
+    for task in ("CB", "COPA", "MultiRC"):
+        text = (data / task / "val.jsonl").read_text()
+        (data / task / "test.jsonl").write_text(re.sub(r', "label": ("\w+"|\d)', "", text))
+    args = ("superglue", str(tiny_model), "--data", "sg", "--tasks", "cb,copa,multirc")
+    done = glmctl("eval", *args, "--split", "test", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert "to be sent in: out/submission.zip" in done.stdout
+    with ZipFile(tmp_path / "out/submission.zip") as archive:
+        assert archive.namelist() == ["CB.jsonl", "COPA.jsonl", "MultiRC.jsonl"]
+        files = {
+            name: [json.loads(line) for line in archive.read(name).splitlines()]
+            for name in archive.namelist()
+        }
+    assert [row["idx"] for row in files["CB.jsonl"]] == [0, 1, 2]
+    assert all(row["label"] in (0, 1) for row in files["COPA.jsonl"])
+    (passage,) = files["MultiRC.jsonl"]
+    first, second = passage["passage"]["questions"]
+    assert (passage["idx"], first["idx"], [it["idx"] for it in first["answers"]]) == (0, 0, [0, 1])
+    assert (second["idx"], [it["idx"] for it in second["answers"]]) == (1, [2])
+    task = json.loads((tmp_path / "out/results.json").read_text())["tasks"]["cb"]
+    assert (task["score"], task["metrics"], task["split"]) == (None, {}, "test")
+
+
+def test_what_is_sent_in_names_the_rows_that_it_lacks(glmctl, tiny_model, data):
+    (data / "CB/test.jsonl").write_text((data / "CB/val.jsonl").read_text())
+    done = glmctl("eval", "cb", str(tiny_model), "--data", "sg", "--split", "test", "--limit", "2")
+    assert "cb: rows without a prediction are missing from what is to be sent in" in done.stderr
 
 
 def test_a_missing_file_of_a_suite_is_named_with_the_tasks_that_are_there(glmctl, data):

@@ -53,13 +53,16 @@ class Rows:
     problems: tuple[str, ...]
 
 
-def read_examples(file: Path, task: TaskConfig, limit: int | None = None) -> Rows:
+def read_examples(
+    file: Path, task: TaskConfig, limit: int | None = None, *, is_new: bool = False
+) -> Rows:
     """Read a file of a task.
 
     Args:
         file: JSON Lines, CSV or TSV.
         task: says where the fields stand.
         limit: so many questions; None: all.
+        is_new: its rows have no right answers yet.
 
     Raises:
         InputError: the file cannot be read, or not one of its rows.
@@ -72,7 +75,7 @@ def read_examples(file: Path, task: TaskConfig, limit: int | None = None) -> Row
         try:
             if isinstance(record, ValueError):
                 raise record
-            found = [*examples_of(record, task, place, number)]
+            found = [*examples_of(record, task, place, number, is_new=is_new)]
         except (ValueError, RecursionError) as problem:
             problems.append(f"{place}: {problem}")
             continue

@@ -87,6 +87,18 @@ class ListedChoices(Section):
     """A record may lack the list."""
 
 
+class SubmissionConfig(Section):
+    """How predictions for a test file are sent to those who hold its labels."""
+
+    file: str
+    """Its name; .tsv: a table of index and prediction, else JSON Lines of idx and label."""
+    labels: Mapping[str, str | int] = {}
+    """Labels that are written otherwise than in the task."""
+    nest: tuple[str, ...] = ()
+    """Paths of the lists that the parts of an id behind its first one stand in; left out: the
+    last part is the idx of a line."""
+
+
 class PatternConfig(Section):
     """One way to ask: parts that are tokenized one by one, among them the blank.
 
@@ -129,6 +141,8 @@ class TaskConfig(Section):
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
     """File of each split: JSON Lines, CSV or TSV."""
+    scored_on: str = "val"
+    """The split that an evaluation takes."""
     fields: Mapping[str, str | FieldConfig] = {}
     """Text for the patterns: the path of each field; left out: the columns as they are."""
     unfold: Mapping[str, str] = {}
@@ -184,6 +198,8 @@ class TaskConfig(Section):
     """Write curly quotes and dashes as on a typewriter, as the released models learned them."""
     metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)
     """The first one is the score."""
+    submission: SubmissionConfig | None = None
+    """Where the split `test` has no labels: what is made of its predictions."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
