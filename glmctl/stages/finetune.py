@@ -26,7 +26,7 @@ from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.adapter import add_adapter, merged_weights, require_peft, save_adapter
 from glmctl.core.train.examination import Examination
 from glmctl.core.train.length import with_train
-from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of
+from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of, mirrored
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.matrix import MatrixRow, compare
 from glmctl.core.train.memory import keep_freed_memory
@@ -216,8 +216,6 @@ def run(
         UsageError: a task cannot be learned this way, or a setting is wrong.
         InputError: model or data are missing or damaged, or would teach nothing.
     """
-    for job in jobs:
-        refuse_other_tasks(job.source.task)
     results: dict[str, FinetuneResult] = {}
     for number, job in enumerate(jobs, 1):
         if job.name:
@@ -257,20 +255,6 @@ def run_one(
             return FinetuneResult(run_dir=str(folder.root), **finished)
         with progress(recipe.train.log_every) as tell:
             return train(recipe, base, material, end_row, folder, chosen, tell, note)
-
-
-def refuse_other_tasks(task: TaskConfig) -> None:
-    """A task is learned when its labels say which candidate is right.
-
-    Raises:
-        UsageError: they do not.
-    """
-    if task.first_is_claim:
-        raise UsageError(
-            task.name,
-            "its labels judge one candidate (first_is_claim), which this version "
-            "evaluates and does not learn",
-        )
 
 
 def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
@@ -345,6 +329,8 @@ def prepare(recipe: Recipe, source: Source, base: Glm, note: Callable[[str], Non
         learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)
     else:
         learned, held = questions, all_questions(asker, source.dev)
+    if task.mirror:
+        learned = [it for question in learned for it in (question, mirrored(asker, question))]
     problems = [*word_problems(asker)]
     lessons: list[Lesson] = []
     for question in learned:

@@ -319,7 +319,6 @@ def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
         (("own.toml", "--pattern", "x"), 2, "leave out what describes a task"),
         (("superglue",), 2, "superglue holds several tasks; name one: boolq, cb"),
         (("own.toml", "--predict", "dev.csv"), 2, "--predict FILE and --out FILE go together"),
-        (("wsc", "--data", "train.csv"), 2, "evaluates and does not learn"),
         (("boolq",), 3, "BoolQ/train.jsonl; name one with --data FILE, or get https://"),
         (("--data", "no.csv", *TASK), 3, "no: no no.csv; name one with --data FILE"),
         (("own.toml", "--set", "train.epoch=3"), 2, "train.epoch: unknown key; did you mean 'epo"),

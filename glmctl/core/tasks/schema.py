@@ -170,6 +170,11 @@ class TaskConfig(Section):
     first_is_claim: bool = False
     """The first candidate is what the label is about: true when it wins, or, alone, when each of
     its tokens is the best one."""
+    mirror: tuple[str, ...] = ()
+    """In training: two fields that each example once more has the other way round, with the other
+    of two labels."""
+    num_negatives: PositiveInt | None = None
+    """In training: most wrong candidates of a question; left out: all."""
     include_end: bool = True
     """Choices are scored with the end of the blank; words of a verbalizer never are."""
     length_penalty: NonNegativeFloat = 0.0
@@ -243,6 +248,15 @@ class TaskConfig(Section):
             problems.append(f"fields.text: missing; kind {self.kind} reads it")
         if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):
             problems.append("one_way: the blank must be the end of each pattern")
+        if self.mirror and (len(self.mirror) != 2 or len(self.label_names) != 2):
+            problems.append("mirror: swaps two fields and two labels; name two fields")
+        problems += [
+            f"mirror: {name!r} is no field; there are {', '.join(self.fields)}"
+            for name in self.mirror
+            if self.fields and name not in self.fields
+        ]
+        if self.num_negatives is not None and self.kind != "choice":
+            problems.append(f"num_negatives: kind {self.kind} does not read it; leave it out")
         if self.first_is_claim and len(self.labels) != 2:
             problems.append("labels: first_is_claim needs two, that of a false claim first")
         if "f1" in self.metrics and len(self.label_names) != 2:

@@ -61,7 +61,8 @@ class Examination:
         for question, prediction in zip(self.questions, predictions, strict=True):
             share = probabilities(prediction)
             right = {question.answers[place] for place in right_places(self.asker, question)}
-            shares.append(sum(share[text] for text in right))
+            if right or not self.asker.task.first_is_claim:  # nothing is right beside a false claim
+                shares.append(sum(share[text] for text in right))
         return float(-np.log(np.maximum(shares, TINY)).mean())
 
     def token_loss(self, model: GLM) -> float:

@@ -2,11 +2,13 @@
 
 As released, the loss of a question is the cross-entropy over the scores of its candidates
 (`finetune_glm.py`): the logits of the words, where each is one token, else the scores that
-evaluation compares. Where answers are written, it is the cross-entropy of their tokens.
+evaluation compares. Where answers are written, it is the cross-entropy of their tokens; so it is
+of a true claim that has no rival.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +37,7 @@ class Lesson:
 def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
     """One lesson for each right answer; the other right ones are no candidates then.
 
-    An answer that is written has no wrong candidates.
+    An answer that is written has no wrong candidates. A claim that is false teaches nothing.
 
     Raises:
         ValueError: none of the candidates is right.
@@ -45,11 +47,15 @@ def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
             yield Lesson(replace(question, candidates=(candidate,), prompt=None), 0)
         return
     answers, places = question.answers, right_places(asker, question)
-    if not places:
+    if not places and not asker.task.first_is_claim:
         golds = ", ".join(question.example.golds)
         raise ValueError(f"none of its candidates is right ({golds}); correct the row")
+    wrong = [i for i in range(len(answers)) if i not in places]
+    if (most := asker.task.num_negatives) is not None and len(wrong) > most:
+        seed = zlib.crc32(str(question.example.id).encode())
+        wrong = np.random.default_rng(seed).choice(wrong, most, replace=False).tolist()
     for right in places:
-        kept = [i for i in range(len(answers)) if i == right or i not in places]
+        kept = sorted([right, *wrong])
         left = replace(
             question,
             answers=tuple(answers[i] for i in kept),
@@ -61,8 +67,18 @@ def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
 def right_places(asker: Asker, question: Question) -> list[int]:
     """Places of the right ones among the answers of a question."""
     answers = question.answers
+    if asker.task.first_is_claim:
+        return [0] if question.example.golds == asker.task.labels[1:] else []
     names = asker.names(len(answers)) if asker.has_index else answers
     return [place for place, name in enumerate(names) if name in question.example.golds]
+
+
+def mirrored(asker: Asker, question: Question) -> Question:
+    """The example with two of its fields in the place of each other, and the other label."""
+    example, (first, second) = question.example, asker.task.mirror
+    fields = {**example.fields, first: example.fields[second], second: example.fields[first]}
+    golds = tuple(label for label in asker.task.label_names if label not in example.golds)
+    return asker.ask(replace(example, fields=fields, golds=golds))
 
 
 def hold_out(
@@ -132,7 +148,9 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
     """The tensors of one forward."""
     candidates = [it for lesson in lessons for it in lesson.question.candidates]
     packed = pack(candidates, asker.special.sop)
-    if asker.task.kind == "generate":
+    if asker.task.kind == "generate" or (
+        asker.task.first_is_claim and len(candidates) == len(lessons)
+    ):
         written = Written(packed.rows, asker.task.label_smoothing)
         return batch_of(packed, written, len(packed.target_ids))
     sizes = torch.tensor([len(lesson.question.candidates) for lesson in lessons])

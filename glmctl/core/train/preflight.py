@@ -63,6 +63,9 @@ def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Itera
             return
     if asker.task.kind == "generate":
         yield from written_problems(asker, lessons, file)
+    elif asker.task.first_is_claim:
+        if not lessons:
+            yield f"no row of {file} has a true claim to be learned; add some"
     elif all(len(lesson.question.candidates) == 1 for lesson in lessons):
         yield f"no row of {file} has a wrong candidate, so there is nothing to tell apart"
 

@@ -129,7 +129,8 @@ def test_rows_are_held_out_of_each_label_with_their_group(glm, tmp_path):
 
 
 def test_the_other_right_answers_are_no_candidates():
-    asker = SimpleNamespace(has_index=False, task=SimpleNamespace(kind="choice"))
+    task = SimpleNamespace(kind="choice", first_is_claim=False, num_negatives=None)
+    asker = SimpleNamespace(has_index=False, task=task)
     example = SimpleNamespace(golds=("Ann", "Bob"))
     question = Question(example, ("Ann", "Eve", "Bob"), ("A", "E", "B"), False)
     first, second = lessons_of(asker, question)
