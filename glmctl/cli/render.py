@@ -3,8 +3,6 @@
 Text of the user never passes through markup, and lines are left to the terminal to wrap.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """Where recipes lie and what they are called; shell completion asks it, so it imports little."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from pathlib import Path
 

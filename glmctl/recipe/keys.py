@@ -1,7 +1,5 @@
 """Dotted keys: those that there are, and those in which two recipes differ."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 

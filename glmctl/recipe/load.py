@@ -1,7 +1,5 @@
 """TOML, `extends`, `--set` and a layout -> Recipe, with every mistake named at once."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

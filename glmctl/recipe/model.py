@@ -1,7 +1,5 @@
 """The sections of a recipe that say what a model is: its sizes, components and tokenizer."""
 
-from __future__ import annotations
-
 from math import log
 from typing import Annotated, Literal
 

@@ -7,8 +7,6 @@ needs: attended pairs, the rows of the last layer that carry a loss, and their l
 Letters: L source tokens of a sample, A and B tokens of its two parts, H hidden, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

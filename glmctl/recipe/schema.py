@@ -4,8 +4,6 @@ Given numbers are fields; derived numbers are properties, so that nobody can sta
 stands here only when some code reads it.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt

@@ -1,7 +1,5 @@
 """What every section of a recipe is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Self
 

@@ -3,8 +3,6 @@
 The plan counts them, released checkpoints are checked against them, and the model has them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from glmctl.recipe.model import ModelConfig

@@ -1,7 +1,5 @@
 """Recipe files as text that a user goes on with: copies, and the number of their grammar."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

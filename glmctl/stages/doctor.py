@@ -4,8 +4,6 @@ A broken installation is what this is for, so packages are imported inside the c
 them, and a check that fails does not stop the others. Nothing contacts the network.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import platform

@@ -1,7 +1,5 @@
 """Filling the blanks of a stream of texts: one line in, one line out, in order."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Pretraining: from a recipe to a run folder with a model in it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Fetching a model of the hub, and copying it where it is wanted."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Putting a model folder on the hub, with a card that is made from its manifest."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatch

@@ -5,8 +5,6 @@ GLM-4 have a token for each role. What a message says is text whatever it looks 
 write the token of a role into it. An answer is the fill of a single blank that has open ends.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Which tokens may not come next: an end that is too early, an n-gram that was there before."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import torch

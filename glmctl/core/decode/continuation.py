@@ -1,7 +1,5 @@
 """Goes on with sequences of ids, as causal and chat models do, by the same search as blanks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

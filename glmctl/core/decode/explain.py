@@ -1,7 +1,5 @@
 """How a text was filled: its Part A, and for each blank what was fed, where, and what followed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp

@@ -6,8 +6,6 @@ original does (`generate_samples`): sop at the place of the blank opens it, eop 
 Shapes: R texts still being filled, K beams of each, T packed tokens.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Shapes: B rows, S tokens of a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

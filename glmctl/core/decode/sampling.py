@@ -3,8 +3,6 @@
 Shapes: R rows, V vocabulary rows, C tokens that can be drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

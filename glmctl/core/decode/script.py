@@ -1,7 +1,5 @@
 """Whether a text is written in letters that the vocabulary of a model has."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from glmctl.core.decode.infill import around_blanks

@@ -1,7 +1,5 @@
 """The fill of one text as it comes, token by token."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

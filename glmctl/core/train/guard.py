@@ -1,7 +1,5 @@
 """What may stop a run: numbers that are not finite, and signals."""
 
-from __future__ import annotations
-
 import math
 import signal
 from types import FrameType

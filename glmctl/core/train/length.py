@@ -1,7 +1,5 @@
 """What a recipe leaves to the corpora or to the machine: the steps of the run, the micro batch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

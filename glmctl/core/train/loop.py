@@ -1,7 +1,5 @@
 """The training loop: one step, and all steps of a run."""
 
-from __future__ import annotations
-
 import math
 import signal
 import time

@@ -4,8 +4,6 @@ glibc gives large tensors back to the system when they are freed, and the system
 of the next ones: up to a fifth of the time of a training step.
 """
 
-from __future__ import annotations
-
 import ctypes
 import sys
 

@@ -1,7 +1,5 @@
 """`metrics.jsonl`: one object a step, no step missing or twice."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

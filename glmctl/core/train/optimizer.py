@@ -1,7 +1,5 @@
 """The update rule, which parameters it decays, and the clipping of gradients."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -8,8 +8,6 @@ token that is most often hidden in training, everywhere.
 Shapes: M rows with a loss, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 

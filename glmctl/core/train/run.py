@@ -6,8 +6,6 @@ the rhythm of logs, probes and saves, the trackers, the layout (dropout masks fo
 batch, so another one gives other masks), and words.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import platform

@@ -1,7 +1,5 @@
 """The learning rate as a function of the updates done so far."""
 
-from __future__ import annotations
-
 import math
 
 from glmctl.recipe.schema import ScheduleConfig

@@ -1,7 +1,5 @@
 """How fast a step was against what the machine can do."""
 
-from __future__ import annotations
-
 import resource
 import time
 from collections import Counter

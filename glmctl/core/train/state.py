@@ -1,7 +1,5 @@
 """What training changes: the weights, the optimizer's moments and the number of updates done."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

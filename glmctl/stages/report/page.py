@@ -4,8 +4,6 @@ Plots are SVG that stretches with the page: heights are in pixels and widths in 
 so that letters and lines keep their size on a phone.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
