@@ -14,7 +14,8 @@ from typing import Any
 from glmctl.core.open import evaluating, load
 from glmctl.core.tasks.answer import answer
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.read import TABLES, examples_of, records
+from glmctl.core.tasks.formats import TABLES, records
+from glmctl.core.tasks.read import examples_of
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import probabilities
 from glmctl.core.train.precision import choose_device
@@ -61,7 +62,7 @@ def run(
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
     rows: list[tuple[Mapping[str, Any], Question | None]] = []
     problems: list[str] = []
-    for number, record in records(file):
+    for number, record in records(file, task.format):
         try:
             rows += new_questions(asker, record, f"{file}:{number}", number)
         except (ValueError, RecursionError) as problem:

@@ -8,23 +8,27 @@ Shapes: G questions, K counts, R resamples.
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glmctl.core.tasks.ask import NO_EVIDENCE, Evidence
+from glmctl.core.tasks.text_metrics import (
+    FloatArray,
+    bleu,
+    bleu_counts,
+    char_f1,
+    rouge,
+    same_chars,
+    same_text,
+    span_counts,
+    token_f1,
+)
 
-FloatArray = NDArray[np.float64]
 NUM_RESAMPLES = 1000
 RESAMPLED_AT_ONCE = 50
 Z_95 = 1.959963984540054
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True)
@@ -144,26 +148,15 @@ def per_label(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
 def by_closest(
     compare: Callable[[str, str], float],
 ) -> Callable[[Sequence[Judged], Sequence[str]], FloatArray]:
-    """The comparison with the gold that is closest; without any, 0."""
+    """The comparison with the gold that is closest; without any, with an empty one."""
     return lambda rows, labels: np.array(
-        [(max((compare(r.prediction, g) for g in r.golds), default=0.0), 1) for r in rows]
+        [(max(compare(row.prediction, gold) for gold in row.golds or ("",)), 1) for row in rows]
     )
 
 
-def same_text(prediction: str, gold: str) -> float:
-    return float(normalised(prediction) == normalised(gold))
-
-
-def token_f1(prediction: str, gold: str) -> float:
-    """F1 of the words that two answers share."""
-    ours, theirs = normalised(prediction).split(), normalised(gold).split()
-    common = (Counter(ours) & Counter(theirs)).total()
-    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
-
-
-def normalised(text: str) -> str:
-    """An answer in small letters, without punctuation and articles, as SQuAD's script does."""
-    return " ".join(ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split())
+def micro_f1(totals: FloatArray) -> FloatArray:
+    """F1 of right, predicted and actual, [R, 3] -> [R]."""
+    return f1_of(totals[:, 0], totals[:, 1], totals[:, 2])
 
 
 def surprise(rows: Sequence[Judged], numbers: Sequence[int]) -> FloatArray:
@@ -171,6 +164,7 @@ def surprise(rows: Sequence[Judged], numbers: Sequence[int]) -> FloatArray:
     return np.array([(-row.evidence.log_prob, n) for row, n in zip(rows, numbers, strict=True)])
 
 
+ROUGE = ("rouge1", "rouge2", "rougeLsum")
 COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "accuracy": share_right,
     "exact_groups": share_right,
@@ -179,6 +173,16 @@ COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "matthews": per_label,
     "exact_match": by_closest(same_text),
     "token_f1": by_closest(token_f1),
+    "char_match": by_closest(same_chars),
+    "char_f1": by_closest(char_f1),
+    **{name: by_closest(rouge(name)) for name in ROUGE},
+    **{f"{name}_paper": by_closest(rouge(name, is_paper=True)) for name in ROUGE},
+    "bleu": lambda rows, labels: np.array(
+        [bleu_counts(row.prediction, row.golds) for row in rows], np.float64
+    ),
+    "span_f1": lambda rows, labels: np.array(
+        [span_counts(row.prediction, row.golds[0]) for row in rows], np.float64
+    ),
     "perplexity": lambda rows, labels: surprise(rows, [r.evidence.num_tokens for r in rows]),
     "word_perplexity": lambda rows, labels: surprise(rows, [r.evidence.num_words for r in rows]),
 }
@@ -186,6 +190,8 @@ FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
     "f1": mean_f1,
     "f1_macro": mean_f1,
     "matthews": correlation,
+    "bleu": bleu,
+    "span_f1": micro_f1,
     "perplexity": exp_ratio,
     "word_perplexity": exp_ratio,
 }

@@ -1,12 +1,10 @@
-"""Files in the formats of their authors -> examples with the fields that a task names.
+"""Records -> examples with the fields that a task names.
 
 A row that cannot be read spoils no other: it is kept as a problem with its file and line.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -14,19 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmctl.core.data.text import file_lines, line_text, reject_surrogates, text_suffix
+from glmctl.core.data.text import reject_surrogates
+from glmctl.core.tasks.cleaning import cleaned
+from glmctl.core.tasks.formats import Record, records
 from glmctl.core.tasks.schema import FieldConfig, ListedChoices, MarkedWord, TaskConfig
 from glmctl.errors import InputError
 
-TABLES = {".csv": ",", ".tsv": "\t"}
 # Quotes and dashes as the released models saw them in training.
 TYPEWRITER = str.maketrans(
     {"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "\u2013": "-"}
 )
-Record = Mapping[str, Any]
 Kind = tuple[type, ...]
-TEXT, NUMBER, LIST = (str, int, float), (int,), (list,)
-NAMES: Mapping[Kind, str] = {TEXT: "text", NUMBER: "whole number", LIST: "list"}
+TEXT, NUMBER, LIST, TEXTS = (str, int, float), (int,), (list,), (list, str)
+NAMES: Mapping[Kind, str] = {
+    TEXT: "text",
+    NUMBER: "whole number",
+    LIST: "list",
+    TEXTS: "list or text",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def read_examples(
     """Read a file of a task.
 
     Args:
-        file: JSON Lines, CSV or TSV.
+        file: in any format that tasks are read from.
         task: says where the fields stand.
         limit: so many questions; None: all.
         is_new: its rows have no right answers yet.
@@ -70,7 +73,7 @@ def read_examples(
     examples: list[Example] = []
     problems: list[str] = []
     groups: set[tuple[Any, ...]] = set()
-    for number, record in records(file):
+    for number, record in records(file, task.format):
         place = f"{file}:{number}"
         try:
             if isinstance(record, ValueError):
@@ -87,42 +90,6 @@ def read_examples(
     if not examples:
         raise InputError(str(file), *problems[:5] or ["is empty; it should hold examples"])
     return Rows(tuple(examples), tuple(problems))
-
-
-def records(file: Path) -> Iterator[tuple[int, Record | ValueError]]:
-    """The rows of a file by the number of their line; one that is broken as its error."""
-    lines = (line for some in file_lines(file) for line in some)
-    suffix = text_suffix(file)
-    if suffix not in TABLES:
-        yield from ((n, json_record(line)) for n, line in enumerate(lines, 1) if line.strip())
-        return
-    try:
-        text = io.StringIO(b"\n".join(lines).decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError as error:
-        raise InputError(str(file), f"not UTF-8 at byte {error.start}; convert it") from None
-    csv.field_size_limit(1 << 30)
-    reader = csv.reader(text, delimiter=TABLES[suffix])
-    names = next(reader, [])
-    for row in reader:
-        if len(row) == len(names):
-            yield reader.line_num, dict(zip(names, row, strict=True))
-        elif row:
-            problem = f"has {len(row)} columns and the first line {len(names)}; quote the text"
-            yield reader.line_num, ValueError(problem)
-
-
-def json_record(line: bytes) -> Record | ValueError:
-    try:
-        record = json.loads(line_text(line, is_json=False))
-    except RecursionError:
-        return ValueError("not JSON: nested too deeply; correct the line")
-    except json.JSONDecodeError as error:
-        return ValueError(f"not JSON: {error.msg} at column {error.colno}; correct the line")
-    except ValueError as error:
-        return error
-    if not isinstance(record, dict):
-        return ValueError(f"is no JSON object but {str(record)[:30]!r}; write one a line")
-    return record
 
 
 def typewritten(value: Any) -> Any:
@@ -145,6 +112,8 @@ def examples_of(
     unfolded = [typewritten(record) if task.plain_punctuation else record]
     for name, path in task.unfold.items():
         unfolded = [{**row, name: item} for row in unfolded for item in value_at(row, path, LIST)]
+    for name, texts in task.each.items():
+        unfolded = [{**row, name: text} for row in unfolded for text in texts]
     for row in unfolded:
         identity = tuple(value_at(row, path) for path in task.id) or (number,)
         fields = task.fields or {it: it for it, value in row.items() if isinstance(value, TEXT)}
@@ -213,6 +182,8 @@ def field_text(row: Record, where: str | FieldConfig) -> str:
     if where.map and text not in where.map:
         raise ValueError(f"its {where.path!r} is {text!r}, not one of {', '.join(where.map)}")
     text = where.map.get(text, text)
+    if where.clean is not None:
+        text = cleaned(text, where.clean)
     for old, new in where.replace.items():
         text = text.replace(old, new)
     for mark in (where.before, where.after):
@@ -253,17 +224,25 @@ def marked(text: str, row: Record, mark: MarkedWord) -> str:
 
 
 def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
-    """Texts of a list, each once.
+    """Texts of a list, each once; or the one text at its path.
 
     Raises:
         ValueError: there is no such list, or its items are not as the task says.
     """
     if where.optional and where.path not in row:
         return ()
-    items = value_at(row, where.path, LIST)
+    items = value_at(row, where.path, TEXTS)
+    items = items if isinstance(items, list) else [items]
+    for key, path in where.equal.items():
+        items = [item for item in items if text_at(item, key) == text_at(row, path)]
     if where.span_of is not None:
         text = text_at(row, where.span_of)
         spans = ((value_at(it, end, NUMBER) for end in ("start", "end")) for it in items)
         return tuple(sorted({text[start : end + 1] for start, end in spans}))
     texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
-    return tuple(dict.fromkeys(texts))
+    if where.clean is not None:
+        texts = (cleaned(text, where.clean) for text in texts)
+    kept = [*texts] or ([] if where.empty is None else [where.empty])
+    if where.join is not None:
+        return (where.join.join(kept),)
+    return tuple(dict.fromkeys(kept))

@@ -28,9 +28,21 @@ Metric = Literal[
     "exact_match",
     "exact_groups",
     "token_f1",
+    "char_match",
+    "char_f1",
+    "rouge1",
+    "rouge2",
+    "rougeLsum",
+    "rouge1_paper",
+    "rouge2_paper",
+    "rougeLsum_paper",
+    "bleu",
+    "span_f1",
     "perplexity",
     "word_perplexity",
 ]
+Format = Literal["jsonl", "csv", "tsv", "pairs", "squad", "conll", "lines", "text"]
+Clean = Literal["wikitext", "gigaword", "cnn_dm", "cnn_dm_target"]
 Status = Literal["works", "conformance", "unverified"]
 
 FIELD = re.compile(r"\{(\w+)(?::([a-z,]+))?\}")
@@ -70,6 +82,8 @@ class FieldConfig(Section):
     """Keep what stands after this."""
     regex: str | None = None
     """Keep the first group of the first match of this regular expression."""
+    clean: Clean | None = None
+    """Undo the marks of a data set's tokenizer as the released code does, before all else."""
     mark: MarkedWord | None = None
     """A word to be marked."""
 
@@ -83,6 +97,15 @@ class ListedChoices(Section):
     """Where each item keeps its text; left out: an item is the text."""
     span_of: str | None = None
     """Items are start and end (inclusive) in the text at this path; those are sorted."""
+    clean: Clean | None = None
+    """As of a field."""
+    equal: Mapping[str, str] = {}
+    """Keys of an item, and paths of the record that must hold the same; other items are left
+    out."""
+    join: str | None = None
+    """All items make one text, with this between them."""
+    empty: str | None = None
+    """The text where there is no item."""
     optional: bool = False
     """A record may lack the list."""
 
@@ -140,13 +163,18 @@ class TaskConfig(Section):
     status: Status = "unverified"
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
-    """File of each split: JSON Lines, CSV or TSV."""
+    """File of each split."""
     scored_on: str = "val"
     """The split that an evaluation takes."""
+    format: Format | None = None
+    """pairs: lines of NAME.source and NAME.target; squad: SQuAD's JSON; conll: a token and its tag
+    a line; lines: texts; text: the file is one text. Left out: as the name of the file says."""
     fields: Mapping[str, str | FieldConfig] = {}
     """Text for the patterns: the path of each field; left out: the columns as they are."""
     unfold: Mapping[str, str] = {}
     """Lists of which each item makes an example of its own, under the name given here."""
+    each: Mapping[str, tuple[str, ...]] = {}
+    """Texts of which each makes an example of its own, under the name given here."""
     id: tuple[str, ...] = ()
     """Paths that make up the identity of an example; left out: the number of its line."""
     group_by: NonNegativeInt = 0

@@ -36,7 +36,7 @@ def test_patterns_and_metrics_are_those_of_the_released_code(
     ("name", "message"),
     [
         ("superglu", "superglu: no such task; did you mean 'superglue'?"),
-        ("nothing-like-it", "no such task; known: superglue, boolq"),
+        ("nothing-like-it", "no such task; known: .*superglue, .*boolq"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
@@ -67,7 +67,7 @@ def test_a_file_of_ones_own_is_a_suite_of_its_name(tmp_path):
         (("patterns", "paterns"), "paterns: unknown key; did you mean 'patterns'"),
         (("[task]", "[tasks]"), "has no table \\[task\\]; write one, as .* verbalizer"),
         (("[task]", "[task"), "not TOML: .* correct the file there"),
-        (("[task]", '[task]\nmetrics = ["bleu"]'), "metrics.0: .* found 'bleu'"),
+        (("[task]", '[task]\nmetrics = ["blue"]'), "metrics.0: .* found 'blue'"),
         (("[task]", '[task]\nlabels = ["1", "2"]'), "words for 1, 0, labels are 1, 2"),
         (("[task]", "[task]\npattern = 3"), "pattern: 3, but they are 0 to 0"),
         (("[task]", '[task]\nkind = "choice"'), "choices: missing; a choice task needs them"),
