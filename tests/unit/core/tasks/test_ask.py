@@ -5,7 +5,6 @@ import pytest
 from glmctl.core.decode.score import Score
 from glmctl.core.tasks.ask import Asker, Unit, shorten
 from glmctl.core.tasks.schema import TaskConfig
-from glmctl.errors import InputError
 from glmctl.recipe.model import TokenizerConfig
 
 WORDS = ('[PAD] [UNK] [CLS] [SEP] [MASK] a the cat sat on mat . ? , " yes no').split()
