@@ -226,7 +226,8 @@ def test_a_missing_file_of_a_suite_is_named_with_the_tasks_that_are_there(glmctl
 def test_the_list_shows_every_task_with_its_status(glmctl):
     plain = glmctl("eval", "--list").stdout.splitlines()
     listed = json.loads(glmctl("eval", "--list", "--json").stdout)["tasks"]
-    assert {row["task"] for row in listed} == {*NAMES, "axb", "axg"}
+    superglue = {row["task"] for row in listed if row["suite"] == "superglue"}
+    assert superglue == {*NAMES, "axb", "axg"}
     assert {row["status"] for row in listed} <= {"works", "conformance", "unverified"}
     assert len(plain) == len(listed) + 1
 

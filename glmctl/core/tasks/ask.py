@@ -257,7 +257,10 @@ class Asker:
             for place, word in enumerate(shown)
             if place not in hidden or place - 1 not in hidden
         )
-        prompt = make_prompt(text, self.tokenizer, self.max_length, "")
+        try:
+            prompt = make_prompt(text, self.tokenizer, self.max_length, example.place)
+        except InputError as error:
+            raise ValueError("; ".join(error.problems)) from None
         return Question(replace(example, golds=(" ".join(words),)), (), (), False, prompt)
 
     def read_through(self, example: Example) -> Question:
