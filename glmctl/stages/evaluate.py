@@ -20,10 +20,10 @@ from glmctl.core.decode.score import MAX_TOKENS
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.find import Suite, find_suite, places_of
+from glmctl.core.tasks.find import Suite, find_suite, parts_at, places_of
 from glmctl.core.tasks.journal import ORIGIN, open_journal
-from glmctl.core.tasks.metrics import PLAIN, Value, measure
-from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
+from glmctl.core.tasks.read import read_parts
 from glmctl.core.tasks.schema import WRITTEN, Kind, SubmissionConfig, TaskConfig
 from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.train.precision import choose_device
@@ -57,6 +57,8 @@ class TaskResult:
     """95 %."""
     metric: str
     metrics: Mapping[str, Value]
+    parts: Mapping[str, Value]
+    """Accuracy of each part, of a task that averages over parts."""
     majority: float | None
     """Score of always giving the most frequent label; None where answers are no labels."""
     num_questions: int
@@ -101,11 +103,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Request:
-    """A task, and the file that holds it."""
+    """A task, and the files that hold it."""
 
     task: TaskConfig
     split: str
-    file: Path
+    place: Path
+    files: Mapping[str, Path]
+    """By the part that each one holds."""
+    shots: Mapping[str, Path] | None
+    """Those with worked examples, by part."""
 
     @property
     def submission(self) -> SubmissionConfig | None:
@@ -237,10 +243,18 @@ def locate(
     for task in tasks:
         wanted = split or task.scored_on
         places = [*places_of(suite, task, wanted, data, is_single=len(tasks) == 1)]
-        file = next((place for place in places if place.is_file()), None)
-        if file is not None:
-            requests.append(Request(task, wanted, file))
-        else:
+        place, files = first_found(places, task.files.get(wanted, ""))
+        shots = None
+        if task.num_shots:
+            is_folder = len(tasks) == 1 and data is not None and data.is_dir()
+            sources = [*places_of(suite, task, task.shots_from, data, is_single=is_folder)]
+            _, shots = first_found(sources, task.files[task.shots_from])
+            if files and not shots:
+                missing = " and no ".join(map(str, sources))
+                problems.append(f"{task.name}: for its worked examples, no {missing}")
+        if files and shots != {}:
+            requests.append(Request(task, wanted, place, files, shots))
+        elif not files:
             problems.append(f"{task.name}: no {' and no '.join(map(str, places)) or 'file'}")
     if problems:
         there = ",".join(request.task.name for request in requests)
@@ -249,6 +263,12 @@ def locate(
         remedy += f"; or evaluate what is there: --tasks {there}" if there else ""
         raise InputError(str(data or "data"), *problems, remedy)
     return requests
+
+
+def first_found(places: Sequence[Path], named: str) -> tuple[Path, dict[str, Path]]:
+    """The first place that has files of a task, and those; without any the first place."""
+    found = [(place, files) for place in places if (files := parts_at(place, named))]
+    return found[0] if found else (places[0] if places else Path(named), {})
 
 
 def refuse_other_files(folder: Path) -> None:
@@ -269,16 +289,16 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
     task = request.task
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
     is_new = request.submission is not None
-    rows = read_examples(request.file, task, effort.limit, is_new=is_new)
+    rows = read_parts(request.files, task, effort.limit, shots=request.shots, is_new=is_new)
     questions, problems = ask_all(asker, rows)
     if not questions:
-        raise InputError(str(request.file), *problems[:5])
+        raise InputError(str(request.place), *problems[:5])
     made_from = {
         **effort.made_from,
         "task": task.model_dump(mode="json", exclude={"pattern"}),
         "pattern": task.pattern,
         "split": request.split,
-        "data": digest_of(request.file),
+        "data": data_digest(request),
         "limit": effort.limit,
     }
     predictions = put(glm, asker, questions, made_from, effort)
@@ -294,6 +314,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         None if main is None else main.interval,
         task.metrics[0],
         values,
+        {} if is_new else dict(by_part(task, judged)),
         None if is_new else majority(task, judged),
         len({row.group for row in judged}),
         len(judged),
@@ -306,11 +327,32 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         (*notes(asker, questions), *(INCOMPLETE if is_new and (problems or effort.limit) else ())),
         task.status,
         request.split,
-        str(request.file),
+        str(request.place),
         made_from["data"],
         round(time.monotonic() - started_at, 2),
     )
     return result, problems
+
+
+def data_digest(request: Request) -> str:
+    """One digest of all that is read."""
+    files = [*request.files.values()]
+    if request.shots is not None:
+        files += request.shots.values()
+    if len(files) == 1:
+        return digest_of(files[0])
+    return digest_all({f"{file.parent.name}/{file.name}": digest_of(file) for file in files})
+
+
+def by_part(task: TaskConfig, judged: Sequence[Judged]) -> Iterator[tuple[str, Value]]:
+    """Accuracy of each part, of a task that averages over parts."""
+    if "accuracy_macro" not in task.metrics:
+        return
+    parts: dict[str, list[Judged]] = {}
+    for row in judged:
+        parts.setdefault(row.part, []).append(row)
+    for part, rows in parts.items():
+        yield part, measure("accuracy", rows, task.label_names)
 
 
 def put(
@@ -364,6 +406,9 @@ def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
     if asker.split_words:
         words = ", ".join(map(repr, asker.split_words))
         yield f"the tokenizer cuts {words}; words are scored by all their tokens"
+    if wanted := asker.task.num_shots:
+        few = [question.num_shots for question in questions]
+        yield f"worked examples before a question: {min(few)} to {max(few)} of {wanted}"
     if num_cut := sum(question.is_cut for question in questions):
         yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
 

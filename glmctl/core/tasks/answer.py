@@ -120,7 +120,8 @@ def batches(
 
 def judge(predictions: Sequence[Prediction]) -> list[Judged]:
     return [
-        Judged(it.example.group, it.prediction, it.example.golds, it.evidence) for it in predictions
+        Judged(it.example.group, it.prediction, it.example.golds, it.evidence, it.example.part)
+        for it in predictions
     ]
 
 

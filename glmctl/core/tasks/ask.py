@@ -28,6 +28,7 @@ from glmctl.core.tasks.schema import (
     CHOICE,
     FIELD,
     NO_PATTERN,
+    SHOTS,
     WRITTEN,
     PatternConfig,
     TaskConfig,
@@ -83,6 +84,8 @@ class Question:
     """Whether it was too long."""
     prompt: Prompt | None = None
     """What the model writes into, where answers are written."""
+    num_shots: int = 0
+    """Worked examples that it shows."""
 
     @property
     def part_a(self) -> Ids:
@@ -169,7 +172,38 @@ class Asker:
         return answer if answer.startswith(" ") else self.lead + answer
 
     def ask(self, example: Example) -> Question:
-        """Lay an example out.
+        """Lay an example out, with as many of its worked examples as fit whole.
+
+        Raises:
+            ValueError: it is too long, or has no candidates.
+        """
+        if not self.task.num_shots:
+            return self.lay_out(example)
+        shots = [self.worked(shot) for shot in example.shots]
+        for number in range(len(shots), 0, -1):
+            fields = {**example.fields, SHOTS: "".join(shots[:number])}
+            question = self.lay_out(replace(example, fields=fields))
+            if not question.is_cut:
+                return replace(question, num_shots=number)
+        return self.lay_out(replace(example, fields={**example.fields, SHOTS: ""}))
+
+    def worked(self, shot: Example) -> str:
+        """A worked example as the pattern shows it."""
+        (gold,) = shot.golds[:1]
+        if self.task.kind == "cloze":
+            gold = self.task.words(self.pattern)[gold]
+        elif self.has_index:
+            offered = self.offered(shot)
+            gold = offered[self.names(len(offered)).index(gold)]
+        return fill(self.pattern.shot or "", {**shot.fields, CHOICE: gold})
+
+    def offered(self, example: Example) -> tuple[str, ...]:
+        """Its candidates, in the order of their labels."""
+        fixed = (fill(choice, example.fields) for choice in self.task.fixed_choices)
+        return (*fixed, *example.choices)
+
+    def lay_out(self, example: Example) -> Question:
+        """Lay an example out whose worked examples are chosen.
 
         Raises:
             ValueError: it is too long, or has no candidates.
@@ -183,15 +217,12 @@ class Asker:
             around = self.around(example.fields, longest if self.split_words else 1)
             of_words = tuple(self.fill_in(around, ids) for ids in self.words.values())
             return Question(example, (*self.words,), of_words, around.is_cut)
-        offered = (
-            *(fill(choice, example.fields) for choice in self.task.choices),
-            *example.choices,
-        )
+        offered = self.offered(example)
         if not offered:
             raise ValueError("has no candidates; each row needs one at least")
         answers = offered if self.has_index else tuple(dict.fromkeys(offered))
         for gold in example.golds if self.has_index else ():
-            if gold not in self.names(len(answers)):
+            if gold not in self.names(len(answers))[: len(answers)]:
                 raise ValueError(f"label {gold!r} is no number of its choices")
         laid_out = [self.candidate(example, answer) for answer in answers]
         candidates = tuple(candidate for candidate, _ in laid_out)

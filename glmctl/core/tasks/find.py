@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from glmctl.core.data.text import COMPRESSED
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import UsageError
 from glmctl.recipe.find import find_recipe, is_builtin
@@ -71,14 +72,23 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
         suite = read_suite(Path(name), is_own=True)
         return suite, suite.main
     suites = builtin_suites()
-    for suite in suites:
-        if name == suite.name:
-            return suite, suite.main
-        if name in {task.name for task in suite.tasks}:
-            return suite, (name,)
+    found = [(it, it.main) for it in suites if name == it.name]
+    for suite in () if found else suites:
+        names = {alias: task.name for task in suite.tasks for alias in aliases(suite, task)}
+        found += [(suite, (names[name],))] if name in names else []
+    if len(found) > 1:
+        clear = " or ".join(f"{suite.name}/{name}" for suite, _ in found)
+        raise UsageError(name, f"is a task of several suites; name {clear}")
+    if found:
+        return found[0]
     known = [suite.name for suite in suites]
     known += [task.name for suite in suites for task in suite.tasks]
     raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")
+
+
+def aliases(suite: Suite, task: TaskConfig) -> tuple[str, str]:
+    """Names of a task: its own, and one that says its suite."""
+    return task.name, f"{suite.name}/{task.name}"
 
 
 def check_recipe(path_or_name: str) -> None:
@@ -129,21 +139,43 @@ def task_of_recipe(table: Mapping[str, Any], file: Path) -> tuple[Suite, TaskCon
 def places_of(
     suite: Suite, task: TaskConfig, split: str, data: Path | None, *, is_single: bool
 ) -> Iterator[Path]:
-    """Where the file of a task may lie, the best place first."""
+    """Where the file of a task may lie, the best place first; as it is compressed there."""
     named = task.files.get(split)
     if data is not None and is_single and (data.suffix or data.is_file()):
         yield data
     elif named is None:
         return
     elif data is not None:
-        yield data / named
-        yield data / suite.folder / named
-        if is_single and (data / Path(named).name).is_file():
-            yield data / Path(named).name
+        yield packed(data / named)
+        yield packed(data / suite.folder / named)
+        ends = range(1, len(Path(named).parts)) if is_single else ()
+        inner = (data.joinpath(*Path(named).parts[start:]) for start in ends)
+        yield from (packed(place) for place in inner if parts_at(packed(place), named))
     elif suite.root is not None:
-        yield suite.root / named
+        yield packed(suite.root / named)
     else:
-        yield home() / "data" / suite.folder / named
+        yield packed(home() / "data" / suite.folder / named)
+
+
+def packed(place: Path) -> Path:
+    """The path with the suffix of a compression, where only such files are there."""
+    names = (place.with_name(place.name + end) for end in ("", *COMPRESSED))
+    return next((name for name in names if any(place.parent.glob(name.name))), place)
+
+
+def parts_at(place: Path, named: str) -> dict[str, Path]:
+    """The files of a task that are at a place, by the part that each one holds.
+
+    Args:
+        place: of one file, or with a * for those of all parts.
+        named: the file as the task names it; what its * stands for is the part, else "".
+    """
+    before, star, after = Path(named).name.partition("*")
+    files = [it for it in sorted(place.parent.glob(place.name)) if it.is_file()]
+    if not star:
+        return {"": files[0]} if files else {}
+    names = {file: file.name if file.suffix not in COMPRESSED else file.stem for file in files}
+    return {it.removeprefix(before).removesuffix(after): file for file, it in names.items()}
 
 
 def home() -> Path:

@@ -39,6 +39,8 @@ class Judged:
     prediction: str
     golds: tuple[str, ...]
     evidence: Evidence = NO_EVIDENCE
+    part: str = ""
+    """The part of the whole that it counts for."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,21 @@ def share_right(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
     return np.array([(row.prediction in row.golds, 1) for row in rows], np.float64)
 
 
+def share_of_parts(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+    """Right, and asked, for each part in turn, [rows, 2 P]."""
+    parts = dict.fromkeys(row.part for row in rows)
+    asked = np.array([[row.part == part for part in parts] for row in rows])
+    right = np.array([[row.prediction in row.golds] for row in rows])
+    return np.concatenate([asked & right, asked], 1).astype(np.float64)
+
+
+def mean_of_parts(totals: FloatArray) -> FloatArray:
+    """Share averaged over the parts that occur, [R, 2 P] -> [R]."""
+    right, asked = np.split(totals, 2, 1)
+    mean: FloatArray = (right / asked.clip(1)).sum(1) / (asked > 0).sum(1)
+    return mean
+
+
 def per_label(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
     """Right, predicted and actual, for each label in turn, [rows, 3 L]."""
     predicted = np.array([[row.prediction == label for label in labels] for row in rows])
@@ -167,6 +184,7 @@ def surprise(rows: Sequence[Judged], numbers: Sequence[int]) -> FloatArray:
 ROUGE = ("rouge1", "rouge2", "rougeLsum")
 COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "accuracy": share_right,
+    "accuracy_macro": share_of_parts,
     "exact_groups": share_right,
     "f1": lambda rows, labels: per_label(rows, labels[1:]),
     "f1_macro": per_label,
@@ -187,6 +205,7 @@ COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "word_perplexity": lambda rows, labels: surprise(rows, [r.evidence.num_words for r in rows]),
 }
 FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "accuracy_macro": mean_of_parts,
     "f1": mean_f1,
     "f1_macro": mean_f1,
     "matthews": correlation,

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from glmctl.core.data.text import reject_surrogates
 from glmctl.core.tasks.cleaning import cleaned
 from glmctl.core.tasks.formats import Record, records
-from glmctl.core.tasks.schema import FieldConfig, ListedChoices, MarkedWord, TaskConfig
+from glmctl.core.tasks.schema import PART, FieldConfig, ListedChoices, MarkedWord, TaskConfig
 from glmctl.errors import InputError
 
 # Quotes and dashes as the released models saw them in training.
@@ -24,6 +25,7 @@ TYPEWRITER = str.maketrans(
 )
 Kind = tuple[type, ...]
 TEXT, NUMBER, LIST, TEXTS = (str, int, float), (int,), (list,), (list, str)
+ANYTHING = (object,)
 NAMES: Mapping[Kind, str] = {
     TEXT: "text",
     NUMBER: "whole number",
@@ -46,6 +48,10 @@ class Example:
     """Candidates that the record lists."""
     golds: tuple[str, ...]
     """Right labels or, where answers are texts, right answers."""
+    part: str = ""
+    """The part of the whole that it counts for."""
+    shots: tuple[Example, ...] = ()
+    """Worked examples that may stand before it."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,52 @@ class Rows:
     problems: tuple[str, ...]
 
 
+def read_parts(
+    files: Mapping[str, Path],
+    task: TaskConfig,
+    limit: int | None = None,
+    *,
+    shots: Mapping[str, Path] | None = None,
+    is_new: bool = False,
+) -> Rows:
+    """Read the files of a task.
+
+    Args:
+        files: by the part that each holds; of a task in one file it has no name.
+        task: says where the fields stand.
+        limit: so many questions, of each part about as many; None: all.
+        shots: files with worked examples, by part, or one without a name for all parts.
+        is_new: their rows have no right answers yet.
+
+    Raises:
+        InputError: a file cannot be read, or not one of its rows, or a part lacks its examples.
+    """
+    examples: list[Example] = []
+    problems: list[str] = []
+    for number, (part, file) in enumerate(files.items()):
+        share = None if limit is None else -(-(limit - number) // len(files))
+        if share == 0:
+            break
+        rows = read_examples(file, task, share, part=part, is_new=is_new)
+        worked: tuple[Example, ...] = ()
+        if shots is not None:
+            source = shots.get(part) or shots.get("")
+            if source is None:
+                problem = f"there are no worked examples for {part!r}; add their file to the others"
+                raise InputError(str(file), problem)
+            worked = read_examples(source, task, task.num_shots, part=part).examples
+        examples += (replace(example, shots=worked) for example in rows.examples)
+        problems += rows.problems
+    return Rows(tuple(examples), tuple(problems))
+
+
 def read_examples(
-    file: Path, task: TaskConfig, limit: int | None = None, *, is_new: bool = False
+    file: Path,
+    task: TaskConfig,
+    limit: int | None = None,
+    *,
+    part: str = "",
+    is_new: bool = False,
 ) -> Rows:
     """Read a file of a task.
 
@@ -65,6 +115,7 @@ def read_examples(
         file: in any format that tasks are read from.
         task: says where the fields stand.
         limit: so many questions; None: all.
+        part: of the whole that the file holds.
         is_new: its rows have no right answers yet.
 
     Raises:
@@ -73,12 +124,13 @@ def read_examples(
     examples: list[Example] = []
     problems: list[str] = []
     groups: set[tuple[Any, ...]] = set()
-    for number, record in records(file, task.format):
+    for number, record in records(file, task.format, columns=task.columns, quoted=task.quoted):
         place = f"{file}:{number}"
         try:
             if isinstance(record, ValueError):
                 raise record
-            found = [*examples_of(record, task, place, number, is_new=is_new)]
+            whole = {**record, PART: part} if part else record
+            found = [*examples_of(whole, task, place, number, is_new=is_new)]
         except (ValueError, RecursionError) as problem:
             problems.append(f"{place}: {problem}")
             continue
@@ -109,21 +161,25 @@ def examples_of(
     Raises:
         ValueError: what is wrong with the record.
     """
+    if any(text_at(record, path) != text for path, text in task.only.items()):
+        return
     unfolded = [typewritten(record) if task.plain_punctuation else record]
     for name, path in task.unfold.items():
         unfolded = [{**row, name: item} for row in unfolded for item in value_at(row, path, LIST)]
     for name, texts in task.each.items():
         unfolded = [{**row, name: text} for row in unfolded for text in texts]
     for row in unfolded:
-        identity = tuple(value_at(row, path) for path in task.id) or (number,)
+        own = tuple(value_at(row, path) for path in task.id) or (number,)
+        part = (text_at(row, PART),) if PART in row else ()
         fields = task.fields or {it: it for it, value in row.items() if isinstance(value, TEXT)}
         yield Example(
             place,
-            identity,
-            identity[: task.group_by or len(identity)],
+            (*part, *own),
+            (*part, *own[: task.group_by or len(own)]),
             {name: field_text(row, where) for name, where in fields.items()},
             () if task.listed_choices is None else candidates(row, task.listed_choices),
             () if is_new else golds_of(row, task),
+            "".join(part) if task.part is None else text_at(row, task.part),
         )
 
 
@@ -178,7 +234,7 @@ def field_text(row: Record, where: str | FieldConfig) -> str:
     """
     if isinstance(where, str):
         return text_at(row, where)
-    text = text_at(row, where.path)
+    text = written(row, where)
     if where.map and text not in where.map:
         raise ValueError(f"its {where.path!r} is {text!r}, not one of {', '.join(where.map)}")
     text = where.map.get(text, text)
@@ -190,19 +246,62 @@ def field_text(row: Record, where: str | FieldConfig) -> str:
         if mark is not None and mark not in text:
             raise ValueError(f"its {where.path!r} does not hold {mark!r}")
     if where.regex is not None:
-        found = re.search(where.regex, text, re.DOTALL)
-        if found is None:
-            raise ValueError(f"its {where.path!r} does not match {where.regex!r}")
-        text = found[1]
+        text = first_group(where.regex, text, where.path)
     if where.before is not None:
         text = text.partition(where.before)[0].rstrip()
     if where.after is not None:
         text = text.partition(where.after)[2]
-    return text if where.mark is None else marked(text, row, where.mark)
+    if any(mark.unit == "character" for mark in where.marks):
+        return marked_at(text, row, where.marks)
+    for word in where.marks:
+        text = marked(text, row, word)
+    return text
+
+
+def written(row: Record, where: FieldConfig) -> str:
+    """What a record says there.
+
+    Raises:
+        ValueError: nothing that the task expects.
+    """
+    if where.default is not None and value_at(row, where.path, ANYTHING) is None:
+        return where.default
+    if where.join is None:
+        return text_at(row, where.path)
+    return where.join.join(map(str, value_at(row, where.path, LIST)))
+
+
+def first_group(regex: str, text: str, path: str) -> str:
+    """What a regular expression keeps of a text.
+
+    Raises:
+        ValueError: it does not match.
+    """
+    found = re.search(regex, text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"its {path!r} does not match {regex!r}")
+    return found[1]
+
+
+def marked_at(text: str, row: Record, marks: Sequence[MarkedWord]) -> str:
+    """The text with words between signs, each where its first character is said to stand.
+
+    Raises:
+        ValueError: one does not stand there.
+    """
+    places = [(value_at(row, mark.index, NUMBER), mark) for mark in marks]
+    for index, mark in sorted(places, key=itemgetter(0), reverse=True):
+        word = text_at(row, mark.word)
+        if index < 0 or not text.startswith(word, index):
+            problem = f"character {index} of its text does not begin {word!r}"
+            raise ValueError(f"{problem}; correct {mark.index!r}")
+        signed = f"{mark.sign}{word}{mark.sign}"
+        text = text[:index] + signed + text[index + len(word) :]
+    return text
 
 
 def marked(text: str, row: Record, mark: MarkedWord) -> str:
-    """The text with one of its words between stars.
+    """The text with one of its words between signs.
 
     The number of the word may be one off, and the word may go on, as "it," for "it"; the rest
     then becomes a word of its own, as in the released code.
@@ -210,21 +309,21 @@ def marked(text: str, row: Record, mark: MarkedWord) -> str:
     Raises:
         ValueError: the word does not stand there.
     """
-    words, word = text.split(), text_at(row, mark.word)
+    words, word, sign = text.split(), text_at(row, mark.word), mark.sign
     index = value_at(row, mark.index, NUMBER)
     near = [place for place in (index, index - 1, index + 1) if 0 <= place < len(words)]
     for place in near:
         if words[place] == word:
-            return " ".join([*words[:place], f"*{word}*", *words[place + 1 :]])
+            return " ".join([*words[:place], f"{sign}{word}{sign}", *words[place + 1 :]])
     for place in near[:1]:
         if words[place].startswith(word):
             rest = words[place].removeprefix(word)
-            return " ".join([*words[:place], f"*{word}*", rest, *words[place + 1 :]])
+            return " ".join([*words[:place], f"{sign}{word}{sign}", rest, *words[place + 1 :]])
     raise ValueError(f"word {index} of its text is not {word!r}; correct {mark.index!r}")
 
 
 def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
-    """Texts of a list, each once; or the one text at its path.
+    """Texts of a list in its order, spans sorted and once; or the one text at its path.
 
     Raises:
         ValueError: there is no such list, or its items are not as the task says.
@@ -242,7 +341,9 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
     if where.clean is not None:
         texts = (cleaned(text, where.clean) for text in texts)
+    if where.regex is not None:
+        texts = (first_group(where.regex, text, where.path) for text in texts)
     kept = [*texts] or ([] if where.empty is None else [where.empty])
     if where.join is not None:
         return (where.join.join(kept),)
-    return tuple(dict.fromkeys(kept))
+    return tuple(kept)

@@ -22,6 +22,7 @@ from glmctl.recipe.section import Probability, Section
 Kind = Literal["cloze", "choice", "generate", "infill", "text"]
 Metric = Literal[
     "accuracy",
+    "accuracy_macro",
     "f1",
     "f1_macro",
     "matthews",
@@ -52,6 +53,10 @@ CHANGES = ("strip", "lowerfirst")
 """Take the punctuation off the end; write the first letter small."""
 CHOICE = "choice"
 """The field that holds the candidate in the patterns of a choice task."""
+SHOTS = "shots"
+"""The field that holds the worked examples."""
+PART = "part"
+"""Key of a record for what * in the name of its file stands for."""
 WRITTEN = ("generate", "infill")
 """Kinds whose answers the model writes."""
 ASKED = ("cloze", "choice", "generate")
@@ -59,12 +64,17 @@ ASKED = ("cloze", "choice", "generate")
 
 
 class MarkedWord(Section):
-    """A word of the text, put between marks as *it*; a text of words between spaces."""
+    """A word of the text, put between marks as *it*."""
 
     word: str
     """Path of the word."""
     index: str
-    """Path of its number in the text; one off is forgiven."""
+    """Path of its number among the words between spaces, where one off is forgiven; or of its
+    first character."""
+    unit: Literal["word", "character"] = "word"
+    """What is numbered."""
+    sign: str = "*"
+    """Stands before and behind the word."""
 
 
 class FieldConfig(Section):
@@ -84,8 +94,12 @@ class FieldConfig(Section):
     """Keep the first group of the first match of this regular expression."""
     clean: Clean | None = None
     """Undo the marks of a data set's tokenizer as the released code does, before all else."""
-    mark: MarkedWord | None = None
-    """A word to be marked."""
+    join: str | None = None
+    """Stands between the items of a list."""
+    default: str | None = None
+    """The text where the record has none, or null."""
+    marks: tuple[MarkedWord, ...] = ()
+    """Words to be marked."""
 
 
 class ListedChoices(Section):
@@ -97,6 +111,8 @@ class ListedChoices(Section):
     """Where each item keeps its text; left out: an item is the text."""
     span_of: str | None = None
     """Items are start and end (inclusive) in the text at this path; those are sorted."""
+    regex: str | None = None
+    """Of each item the first group of the first match of this regular expression is kept."""
     clean: Clean | None = None
     """As of a field."""
     equal: Mapping[str, str] = {}
@@ -135,6 +151,9 @@ class PatternConfig(Section):
     """The word of each label, where it is not that of the task."""
     answer: str | None = None
     """What a choice puts into the blank, where it is not that of the task."""
+    shot: str | None = None
+    """A worked example: its fields, and {choice} for what stands in its blank; those of one
+    question are put in for {shots}."""
 
 
 def split_plain(pattern: Any) -> Any:
@@ -163,12 +182,25 @@ class TaskConfig(Section):
     status: Status = "unverified"
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
-    """File of each split."""
+    """File of each split, also compressed; with a * in its name many, each a part of the whole."""
     scored_on: str = "val"
     """The split that an evaluation takes."""
     format: Format | None = None
     """pairs: lines of NAME.source and NAME.target; squad: SQuAD's JSON; conll: a token and its tag
     a line; lines: texts; text: the file is one text. Left out: as the name of the file says."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table without a line of names."""
+    quoted: bool = True
+    """Cells of a table may stand in quotes; else a quote is text."""
+    only: Mapping[str, str] = {}
+    """Paths, and the text that a record must have there; other records are left out."""
+    part: str | None = None
+    """Path of the part of the whole that an example counts for; left out: that of its file."""
+    shots: NonNegativeInt = 0
+    """Worked examples before a question, in patterns that show some; fewer where they do not
+    fit."""
+    shots_from: str = "train"
+    """The split whose first rows they are; of the same part, where there are parts."""
     fields: Mapping[str, str | FieldConfig] = {}
     """Text for the patterns: the path of each field; left out: the columns as they are."""
     unfold: Mapping[str, str] = {}
@@ -242,6 +274,16 @@ class TaskConfig(Section):
         return () if self.listed_choices else tuple(map(str, range(len(self.choices))))
 
     @property
+    def fixed_choices(self) -> tuple[str, ...]:
+        """Candidates of every record: `choices` or, without any and without a list, the labels."""
+        return self.choices or (() if self.listed_choices else self.labels)
+
+    @property
+    def num_shots(self) -> int:
+        """Worked examples that the pattern in use shows."""
+        return self.shots if self.patterns and self.patterns[self.pattern].shot else 0
+
+    @property
     def has_labels(self) -> bool:
         """Whether right answers are labels, not texts."""
         return self.kind in ("cloze", "choice") and self.golds is None
@@ -268,7 +310,7 @@ class TaskConfig(Section):
         if self.kind in ASKED and self.pattern >= len(self.patterns):
             return [f"pattern: {self.pattern}, but they are 0 to {len(self.patterns) - 1}"]
         problems = []
-        if self.kind == "choice" and not (self.choices or self.listed_choices):
+        if self.kind == "choice" and not (self.fixed_choices or self.listed_choices):
             problems.append("choices: missing; a choice task needs them or listed_choices")
         if self.kind == "generate" and self.golds is None:
             problems.append("golds: missing; name where the right answers stand")
@@ -302,6 +344,9 @@ class TaskConfig(Section):
         if self.kind == "choice":
             texts += (*self.choices, pattern.answer or self.answer)
             known.add(CHOICE)
+        if pattern.shot is not None:
+            texts.append(pattern.shot)
+            known |= {CHOICE, SHOTS}
         for name, changes in (found for text in texts for found in FIELD.findall(text)):
             if self.fields and name not in known:
                 problems.append(f"{{{name}}} is no field; there are {', '.join(sorted(known))}")

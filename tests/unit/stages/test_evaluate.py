@@ -7,6 +7,7 @@ from glmctl.stages.evaluate import notes
 
 def test_a_model_without_the_blank_of_the_pattern_is_named():
     asker = SimpleNamespace(
+        task=SimpleNamespace(num_shots=0),
         missing_blank="[sMASK]",
         split_words=(),
         max_length=8,

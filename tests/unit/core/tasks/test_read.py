@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.read import read_examples, read_parts
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import InputError
 
@@ -157,3 +157,88 @@ def test_rows_that_are_not_in_the_official_format_say_what_is_wrong(
 ):
     with pytest.raises(InputError, match=problem.replace("{", r"\{")):
         read_examples(write("val.jsonl", json.dumps(record)), builtin(name), None)
+
+
+def test_a_table_without_names_takes_those_of_the_task(write):
+    task = REVIEWS.model_copy(update={"columns": ("label", "", "text"), "quoted": False})
+    file = write("rows.tsv", '1\t*\tA "warm cake.', "0\t*\tCold.", "0\tCold.")
+    rows = read_examples(file, task)
+    assert [(it.fields["text"], it.golds) for it in rows.examples] == [
+        ('A "warm cake.', ("1",)), ("Cold.", ("0",)),
+    ]  # fmt: skip
+    assert rows.problems == (f"{file}:3: has 2 columns and the task 3; quote the text",)
+
+
+def test_only_records_that_the_task_asks_for_are_read(write):
+    file = write(
+        "rows.csv", "text,label,language", "Warm.,1,en", "Froid.,0,fr", "Cold.,0,en"
+    )  # fmt: skip
+    rows = read_examples(file, REVIEWS.model_copy(update={"only": {"language": "en"}}))
+    assert [it.fields["text"] for it in rows.examples] == ["Warm.", "Cold."]
+
+
+def test_a_list_is_joined_and_nothing_has_its_text(write):
+    fields = {
+        "text": {"path": "words", "join": ", "},
+        "before": {"path": "passage", "default": ""},
+    }
+    task = REVIEWS.model_validate(REVIEWS.model_dump() | {"fields": fields})
+    record = {"words": ["warm", "fresh"], "passage": None, "label": 1}
+    (example,) = read_examples(write("rows.jsonl", json.dumps(record)), task).examples
+    assert example.fields == {"text": "warm, fresh", "before": ""}
+
+
+def test_words_are_marked_where_their_first_character_stands(write):
+    marks = [
+        {"word": "pronoun", "index": "at", "unit": "character"},
+        {"word": "name", "index": "name_at", "unit": "character", "sign": "#"},
+    ]
+    fields = {"text": {"path": "text", "marks": marks}}
+    task = REVIEWS.model_validate(REVIEWS.model_dump() | {"fields": fields})
+    record = {"text": "小猫饿了。它叫。", "pronoun": "它", "at": 5, "name": "小猫", "name_at": 0}
+    good, bad = (json.dumps(record | {"label": 1, "at": at}) for at in (5, 6))
+    file = write("rows.jsonl", good, bad)
+    rows = read_examples(file, task)
+    assert rows.examples[0].fields["text"] == "#小猫#饿了。*它*叫。"
+    assert rows.problems == (
+        f"{file}:2: character 6 of its text does not begin '它'; correct 'at'",
+    )
+
+
+def test_equal_choices_keep_their_numbers(write):
+    task = TaskConfig(
+        name="quiz", kind="choice", patterns=["{text} [MASK]"], fields={"text": "text"},
+        listed_choices={"path": "options", "regex": r"\(.\)(.*)"},
+    )  # fmt: skip
+    record = {"text": "One?", "options": ["(A)two", "(B)two", "(C)one"], "label": 2}
+    (example,) = read_examples(write("rows.jsonl", json.dumps(record)), task).examples
+    assert (example.choices, example.golds) == (("two", "two", "one"), ("2",))
+    file = write("bad.jsonl", json.dumps(record | {"options": ["one"]}))
+    with pytest.raises(InputError, match="its 'options' does not match"):
+        read_examples(file, task)
+
+
+def test_parts_share_the_limit_and_keep_their_rows_apart(write):
+    task = REVIEWS.model_copy(update={"fields": {"text": "text", "subject": "part"}})
+    lines = ["text,label", "Warm.,1", "Cold.,0", "Fresh.,1"]
+    files = {name: write(f"{name}.csv", *lines) for name in ("bread", "cake", "tea")}
+    examples = read_parts(files, task, 5).examples
+    assert [(it.part, it.fields["subject"], it.fields["text"]) for it in examples] == [
+        ("bread", "bread", "Warm."), ("bread", "bread", "Cold."),
+        ("cake", "cake", "Warm."), ("cake", "cake", "Cold."),
+        ("tea", "tea", "Warm."),
+    ]  # fmt: skip
+    assert len({it.group for it in examples}) == 5
+    assert {it.part for it in read_parts(files, task, 2).examples} == {"bread", "cake"}
+
+
+def test_worked_examples_are_those_of_the_same_part(write):
+    patterns = [{"parts": ["~{shots}", "{text} It was [MASK]."], "shot": "{text} It was{choice}."}]
+    task = REVIEWS.model_validate(REVIEWS.model_dump() | {"patterns": patterns, "shots": 1})
+    lines = ["text,label", "Warm.,1", "Cold.,0"]
+    files = {name: write(f"{name}.csv", *lines) for name in ("bread", "tea")}
+    shots = {"bread": write("dev.csv", "text,label", "Old.,0", "New.,1")}
+    with pytest.raises(InputError, match=r"no worked examples for 'tea'; add their file"):
+        read_parts(files, task, shots=shots)
+    examples = read_parts({"bread": files["bread"]}, task, shots=shots).examples
+    assert [[shot.fields["text"] for shot in it.shots] for it in examples] == [["Old."], ["Old."]]
