@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, BadParameter, Exit, Option
 
@@ -37,6 +37,10 @@ def eval(
     pattern: Annotated[
         int | None, Option("--pattern", min=0, metavar="N", help="Ask with this pattern.")
     ] = None,
+    policy: Annotated[
+        Literal["auto", "encode", "decode"] | None,
+        Option("--policy", help="Score listed answers (encode) or write one (decode)."),
+    ] = None,
     limit: Annotated[
         int | None, Option("--limit", min=1, metavar="N", help="So many questions of each task.")
     ] = None,
@@ -63,6 +67,7 @@ def eval(
             tasks=None if tasks is None else [name.strip() for name in tasks.split(",")],
             split=split,
             pattern=pattern,
+            policy=policy,
             limit=limit,
             out=out,
             device=device,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,9 +26,10 @@ from glmctl.core.tasks.find import Suite, find_suite, parts_at, places_of
 from glmctl.core.tasks.journal import ORIGIN, open_journal
 from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
 from glmctl.core.tasks.read import read_parts
-from glmctl.core.tasks.schema import WRITTEN, Kind, SubmissionConfig, TaskConfig
+from glmctl.core.tasks.schema import LISTED, Kind, Policy, SubmissionConfig, TaskConfig
 from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.train.precision import choose_device
+from glmctl.core.train.preflight import word_problems
 from glmctl.errors import InputError, UsageError
 
 SCHEMA = "glmctl.Evaluation/1"
@@ -37,7 +40,6 @@ WAYS: Mapping[Kind, str] = {
     "infill": "infilling",
     "text": "language modelling",
 }
-LEFT_TO_RIGHT = ", left to right"
 INCOMPLETE = ("rows without a prediction are missing from what is to be sent in",)
 PACKAGES = ("torch", "numpy", "tokenizers", "sentencepiece")
 RELEVANT = ("glmctl", "packages", "device")
@@ -139,6 +141,7 @@ def run(
     tasks: Sequence[str] | None,
     split: str | None,
     pattern: int | None,
+    policy: Policy | None,
     limit: int | None,
     out: Path | None,
     device: str | None,
@@ -154,6 +157,7 @@ def run(
         tasks: those of the suite; None: all, and of `test` also what is sent in beside them.
         split: the one to use; None: the one that the task is scored on.
         pattern: number of the pattern; None: that of each task.
+        policy: whether listed answers are scored or written; None: as each task says.
         limit: questions of each task; None: all.
         out: folder for predictions and results; None: evals/NAME-MODEL.
         device: cpu or cuda; None: cuda when there is one.
@@ -168,7 +172,7 @@ def run(
     if split == "test" and chosen == suite.main:
         sent = (task.name for task in suite.tasks if task.submission is not None)
         chosen = (*dict.fromkeys((*chosen, *sent)),)
-    configs = [with_pattern(task, pattern) for task in suite.choose(tuple(tasks or chosen))]
+    configs = [asked_so(task, pattern, policy) for task in suite.choose(tuple(tasks or chosen))]
     requests = locate(suite, configs, split, data)
     folder = out or Path("evals") / f"{suite.name if tasks else Path(name).stem}-{Path(model).name}"
     refuse_other_files(folder)
@@ -209,12 +213,15 @@ def run(
     return evaluation
 
 
-def with_pattern(task: TaskConfig, pattern: int | None) -> TaskConfig:
-    """The task with another of its patterns.
+def asked_so(task: TaskConfig, pattern: int | None, policy: Policy | None) -> TaskConfig:
+    """The task with another of its patterns, and another policy.
 
     Raises:
         UsageError: it has no such pattern.
     """
+    if policy is not None:
+        decode = task.decode.model_copy(update={"policy": policy})
+        task = task.model_copy(update={"decode": decode})
     if pattern is None:
         return task
     if pattern >= len(task.patterns):
@@ -287,7 +294,9 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
     """Put one task to the model; gives also what is wrong with rows of its file."""
     started_at = time.monotonic()
     task = request.task
-    asker = Asker(task, glm.scoring_tokenizer(), glm.config)
+    asker = Asker(task, glm.scoring_tokenizer(), glm.config, task.decode.policy)
+    if wrong := [*word_problems(asker)]:
+        raise InputError(task.name, *wrong)
     is_new = request.submission is not None
     rows = read_parts(request.files, task, effort.limit, shots=request.shots, is_new=is_new)
     questions, problems = ask_all(asker, rows)
@@ -324,7 +333,11 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         task.pattern if task.patterns else None,
         asker.scored_by,
         protocol(glm, asker),
-        (*notes(asker, questions), *(INCOMPLETE if is_new and (problems or effort.limit) else ())),
+        (
+            *notes(asker, questions),
+            *of_written(asker, questions, predictions),
+            *(INCOMPLETE if is_new and (problems or effort.limit) else ()),
+        ),
         task.status,
         request.split,
         str(request.place),
@@ -371,7 +384,7 @@ def put(
         effort.note(f"{name}: {len(journal.done):,} of {len(questions):,} were answered before")
     # One by one, so that no answer is lost: a processor is hardly faster with many at once, except
     # where it writes.
-    is_single = effort.made_from["device"] == "cpu" and asker.task.kind not in WRITTEN
+    is_single = effort.made_from["device"] == "cpu" and not asker.writes
     with evaluating(glm.module), effort.progress(len(questions), name) as count:
         count(len(journal.done))
         predictions = answer(
@@ -396,7 +409,10 @@ def send(folder: Path, requests: Sequence[Request]) -> str | None:
 def protocol(glm: Glm, asker: Asker) -> str:
     """How the model was asked."""
     taught = "fine-tuned" if asker.task.ability in glm.abilities else "zero-shot"
-    return taught + (LEFT_TO_RIGHT if asker.frame.is_causal else f" {WAYS[asker.task.kind]}")
+    if asker.frame.is_causal:
+        return f"{taught}, left to right"
+    is_written = asker.writes and asker.task.kind in LISTED
+    return f"{taught} {WAYS['generate' if is_written else asker.task.kind]}"
 
 
 def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
@@ -411,6 +427,23 @@ def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
         yield f"worked examples before a question: {min(few)} to {max(few)} of {wanted}"
     if num_cut := sum(question.is_cut for question in questions):
         yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
+    ids = Counter(chain.from_iterable(it.part_a for it in questions))
+    if num_unknown := ids[asker.special.unk]:
+        yield (
+            f"{num_unknown / ids.total():.1%} of the tokens are unknown: the tokenizer cannot "
+            "spell these texts; take a model that learned their language"
+        )
+
+
+def of_written(
+    asker: Asker, questions: Sequence[Question], predictions: Sequence[Prediction]
+) -> Iterator[str]:
+    """How many answers were to be one of a list and are not."""
+    if not asker.writes or asker.task.kind not in LISTED:
+        return
+    pairs = zip(questions, predictions, strict=True)
+    if num_strange := sum(it.prediction not in asker.labels_of(question) for question, it in pairs):
+        yield f"{num_strange:,} of {len(questions):,} answers are none of those listed, so wrong"
 
 
 def average(suite: Suite, results: Mapping[str, TaskResult]) -> float | None:

@@ -104,6 +104,7 @@ def run(model: str, folder: Path, out: Path) -> None:
         tasks=None,
         split=None,
         pattern=None,
+        policy=None,
         limit=None,
         out=out,
         device="cpu",

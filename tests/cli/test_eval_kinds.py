@@ -31,11 +31,15 @@ TASKS = {
 }
 
 
+def write_task(folder: Path, kind: str, more: str = "") -> None:
+    table, rows = TASKS[kind]
+    (folder / "own.toml").write_text(f'[task]\nkind = "{kind}"\n{table}{more}')
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture(params=TASKS)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    table, rows = TASKS[request.param]
-    (tmp_path / "own.toml").write_text(f'[task]\nkind = "{request.param}"\n{table}')
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_task(tmp_path, request.param)
     return request.param
 
 
@@ -60,9 +64,7 @@ def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, k
 
 
 def test_a_perplexity_is_that_of_the_tokens_and_words_of_all_texts(glmctl, tiny_model, tmp_path):
-    (tmp_path / "own.toml").write_text(f'[task]\nkind = "text"\n{TASKS["text"][0]}')
-    rows = TASKS["text"][1]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_task(tmp_path, "text")
     done = glmctl("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--out", "out")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out/results.json").read_text())
@@ -106,3 +108,46 @@ def test_a_causal_model_reads_from_left_to_right(glmctl, chat_models, tmp_path, 
     task = json.loads(done.stdout)["tasks"]["own"]
     assert task["protocol"] == "zero-shot, left to right"
     assert not any("asked with [MASK]" in note for note in task["notes"])
+
+
+@pytest.mark.parametrize(
+    ("args", "scored_by", "protocol"),
+    [
+        ((), "log-probability of the choice and its end / tokens^0", "zero-shot cloze"),
+        (("--policy", "encode"), "log-probability of the choice", "zero-shot cloze"),
+        (
+            ("--policy", "decode"),
+            "what the model writes (1 beams), matched with the listed answers",
+            "zero-shot generation",
+        ),
+    ],
+)
+def test_listed_answers_are_scored_or_written_as_one_asks(
+    glmctl, tiny_model, tmp_path, args, scored_by, protocol
+):
+    write_task(tmp_path, "choice")
+    done = glmctl("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--json", *args)
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)["tasks"]["own"]
+    assert task["scored_by"].startswith(scored_by)
+    assert task["protocol"] == protocol
+    strange = any("1 of 1 answers are none of those listed" in note for note in task["notes"])
+    assert strange == ("decode" in args)  # random weights write no answer
+
+
+def test_the_policy_of_a_task_is_its_own(glmctl, tiny_model, tmp_path):
+    write_task(tmp_path, "cloze", 'decode = { policy = "decode", max_new_tokens = 4 }\n')
+    done = glmctl("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["tasks"]["own"]["protocol"] == "zero-shot generation"
+
+
+@pytest.mark.parametrize(("name", "policy"), [("generate", "encode"), ("text", "decode")])
+def test_what_has_no_listed_answers_cannot_be_asked_otherwise(
+    glmctl, tiny_model, tmp_path, name, policy
+):
+    write_task(tmp_path, name)
+    args = ("own.toml", str(tiny_model), "--data", "rows.jsonl", "--policy", policy)
+    done = glmctl("eval", *args)
+    assert done.returncode == 2
+    assert f"own: decode.policy: is {policy}, but kind {name} has no listed" in done.stderr

@@ -12,7 +12,7 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.metrics import Judged, measure
 from glmctl.core.tasks.read import Rows
-from glmctl.core.tasks.schema import WRITTEN, TaskConfig
+from glmctl.core.tasks.schema import TaskConfig
 
 
 def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
@@ -58,7 +58,7 @@ def answer(
         missing = [number for number in batch if number not in predictions]
         if not missing:
             continue
-        given = write if asker.task.kind in WRITTEN else choose
+        given = write if asker.writes else choose
         found = given(model, asker, questions, batch)
         made = {number: found[number] for number in missing}
         if keep is not None:

@@ -27,17 +27,20 @@ from glmctl.core.tasks.schema import (
     BLANK,
     CHOICE,
     FIELD,
+    LISTED,
     NO_PATTERN,
     SHOTS,
     WRITTEN,
     PatternConfig,
+    Policy,
     TaskConfig,
 )
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.errors import InputError
+from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import ModelConfig
 
 SPACES = re.compile(r"\s+")
+EDGES = string.punctuation + string.whitespace
 
 
 @dataclass(frozen=True)
@@ -109,19 +112,30 @@ class Asker:
         task: with the pattern to use.
         tokenizer: of the model.
         model: gives positions and attention.
+        policy: whether listed answers are scored or written.
 
     Raises:
+        UsageError: the task cannot be done so.
         InputError: the model cannot do the task.
     """
 
-    def __init__(self, task: TaskConfig, tokenizer: Tokenizer, model: ModelConfig) -> None:
+    def __init__(
+        self, task: TaskConfig, tokenizer: Tokenizer, model: ModelConfig, policy: Policy = "auto"
+    ) -> None:
         self.task = task
         self.tokenizer = tokenizer
         self.special = tokenizer.special
         self.frame = frame_of(tokenizer, is_causal=model.attention == "causal")
         self.max_length = min(task.max_length, model.max_positions)
         self.encode = cache(lambda text: tuple(tokenizer.encode(text, special=False)))
-        if self.frame.is_causal and task.kind in WRITTEN:
+        self.writes = policy == "decode" or (task.kind in WRITTEN and policy == "auto")
+        """The model writes the answer; else listed ones are scored."""
+        if policy != "auto" and task.kind not in LISTED + (WRITTEN if self.writes else ()):
+            raise UsageError(
+                f"{task.name}: decode.policy",
+                f"is {policy}, but kind {task.kind} has no listed answers; write auto",
+            )
+        if self.frame.is_causal and self.writes:
             raise InputError(
                 task.name,
                 "answers of this task are written into blanks, which a causal model has not; "
@@ -144,8 +158,9 @@ class Asker:
     def scored_by(self) -> str:
         """What the best answer has the most of."""
         task, rest = self.task, " and what follows it" if self.frame.is_causal else ""
-        if task.kind in WRITTEN:
-            return f"what the model writes ({task.decode.num_beams} beams)"
+        if self.writes:
+            how = "" if task.kind in WRITTEN else ", matched with the listed answers"
+            return f"what the model writes ({task.decode.num_beams} beams){how}"
         if task.kind == "text":
             return "log-probability of every token but the first"
         if task.kind == "cloze":
@@ -162,6 +177,12 @@ class Asker:
     def penalty(self) -> float:
         """Scores are divided by the number of tokens to this power."""
         return 0.0 if self.task.kind == "cloze" else self.task.length_penalty
+
+    def labels_of(self, question: Question) -> Sequence[str]:
+        """What can be predicted for a question with listed answers."""
+        if self.task.first_is_claim:
+            return self.task.labels
+        return self.names(len(question.answers)) if self.has_index else question.answers
 
     def names(self, number: int) -> Sequence[str]:
         """Labels of so many choices."""
@@ -212,6 +233,8 @@ class Asker:
             return self.read_through(example)
         if self.task.kind in WRITTEN:
             return self.leave_open(example)
+        if self.task.kind == "cloze" and self.writes:
+            return replace(self.leave_open(example), answers=(*self.words,))
         if self.task.kind == "cloze":
             longest = max(map(len, self.words.values()))
             around = self.around(example.fields, longest if self.split_words else 1)
@@ -224,6 +247,8 @@ class Asker:
         for gold in example.golds if self.has_index else ():
             if gold not in self.names(len(answers))[: len(answers)]:
                 raise ValueError(f"label {gold!r} is no number of its choices")
+        if self.writes:
+            return replace(self.leave_open(example), answers=answers)
         laid_out = [self.candidate(example, answer) for answer in answers]
         candidates = tuple(candidate for candidate, _ in laid_out)
         return Question(example, answers, candidates, any(is_cut for _, is_cut in laid_out))
@@ -358,10 +383,8 @@ class Asker:
         if task.first_is_claim:
             wins = best == 0 if len(values) > 1 else not scores[0].num_missed
             prediction = task.labels[wins]
-        elif self.has_index:
-            prediction = self.names(len(values))[best]
         else:
-            prediction = question.answers[best]
+            prediction = self.labels_of(question)[best]
         by_answer = dict(zip(question.answers, values, strict=True))
         return Prediction(example, prediction, by_answer, evidence)
 
@@ -372,7 +395,23 @@ class Asker:
             text = insert(question.prompt, fills, self.tokenizer).text
         else:
             text = self.tokenizer.decode(fills[0].ids).strip()
-        return Prediction(question.example, text, {})
+        listed = question.answers and self.listed(question, text)
+        return Prediction(question.example, listed or text, {})
+
+    def listed(self, question: Question, text: str) -> str | None:
+        """The listed answer with which a text begins, the longest one; None: none is meant."""
+        task, fields = self.task, question.example.fields
+        if task.kind == "cloze":
+            texts = [task.words(self.pattern)[label] for label in question.answers]
+        else:
+            template = self.pattern.answer or task.answer
+            texts = [fill(template, {**fields, CHOICE: it}) for it in question.answers]
+        starts = [it.strip(EDGES).casefold() for it in texts]
+        meant = [n for n, it in enumerate(starts) if text.strip(EDGES).casefold().startswith(it)]
+        best = max(meant, key=lambda n: len(starts[n]), default=None)
+        if task.first_is_claim:
+            return task.labels[best == 0]
+        return None if best is None else self.labels_of(question)[best]
 
 
 def num_words(text: str) -> int:

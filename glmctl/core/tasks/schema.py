@@ -45,6 +45,7 @@ Metric = Literal[
 Format = Literal["jsonl", "csv", "tsv", "pairs", "squad", "conll", "lines", "text"]
 Clean = Literal["wikitext", "gigaword", "cnn_dm", "cnn_dm_target"]
 Status = Literal["works", "conformance", "unverified"]
+Policy = Literal["auto", "encode", "decode"]
 
 FIELD = re.compile(r"\{(\w+)(?::([a-z,]+))?\}")
 """A field in a pattern, and what is done to it: {hypothesis:strip}."""
@@ -57,6 +58,8 @@ SHOTS = "shots"
 """The field that holds the worked examples."""
 PART = "part"
 """Key of a record for what * in the name of its file stands for."""
+LISTED = ("cloze", "choice")
+"""Kinds whose answers are listed."""
 WRITTEN = ("generate", "infill")
 """Kinds whose answers the model writes."""
 ASKED = ("cloze", "choice", "generate")
@@ -124,6 +127,14 @@ class ListedChoices(Section):
     """The text where there is no item."""
     optional: bool = False
     """A record may lack the list."""
+
+
+class AnswerConfig(DecodeConfig):
+    """How answers are found, and written where they are not listed."""
+
+    policy: Policy = "auto"
+    """Of an evaluation. encode: listed answers are scored in one pass; decode: the answer is
+    written, and matched with those that are listed; auto: decode only where none are listed."""
 
 
 class SubmissionConfig(Section):
@@ -257,8 +268,8 @@ class TaskConfig(Section):
     """Of kind infill: share of the words that is hidden."""
     label_smoothing: Probability = 0.0
     """Of kind generate, in training: share of the aim that is spread over all tokens."""
-    decode: DecodeConfig = DecodeConfig(max_new_tokens=64)
-    """How answers are written."""
+    decode: AnswerConfig = AnswerConfig(max_new_tokens=64)
+    """How answers are found and written."""
     plain_punctuation: bool = False
     """Write curly quotes and dashes as on a typewriter, as the released models learned them."""
     metrics: tuple[Metric, ...] = Field(("accuracy",), min_length=1)

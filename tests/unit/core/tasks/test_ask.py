@@ -3,7 +3,9 @@
 import pytest
 
 from glmctl.core.decode.score import Score
+from glmctl.core.decode.search import Fill
 from glmctl.core.tasks.ask import Asker, Unit, shorten
+from glmctl.core.tasks.read import Example
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.recipe.model import TokenizerConfig
 
@@ -182,3 +184,23 @@ def test_a_blank_that_the_model_lacks_is_asked_with_mask(ask, characters, sized,
 def test_rows_that_cannot_be_asked_say_why(ask, task, record, message):
     with pytest.raises(ValueError, match=message):
         ask(task.model_copy(update={"answer": "{choice}"}), record)
+
+
+@pytest.mark.parametrize(
+    ("written", "predicted"),
+    [(" Yes.", "a"), ("yes, it is", "a"), ("No way!", "c"), ("no", "b"), ("maybe", "maybe")],
+)
+def test_a_written_answer_is_the_longest_listed_one_that_it_begins_with(
+    characters, sized, written, predicted
+):
+    task = TaskConfig(
+        name="own",
+        patterns=["{text} [MASK]"],
+        verbalizer={"a": "Yes", "b": "No", "c": "No way"},
+        fields={"text": "text"},
+    )
+    asker = Asker(task, characters, sized(100), "decode")
+    example = Example("", (0,), (0,), {"text": "Is it?"}, (), ("a",))
+    characters.decode = lambda ids: "".join(map(chr, ids))
+    fill = Fill(tuple(map(ord, written)), 0.0, "end")
+    assert asker.written(asker.ask(example), [fill]).prediction == predicted
