@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,10 @@ class Suite:
         return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
-def builtin_suites() -> list[Suite]:
+@cache
+def builtin_suites() -> tuple[Suite, ...]:
     """All suites of the package."""
-    return [read_suite(file) for file in sorted(BUILTIN.glob("*.toml"))]
+    return tuple(read_suite(file) for file in sorted(BUILTIN.glob("*.toml")))
 
 
 def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
