@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def eval(
     out: Annotated[
         Path | None, Option("--out", metavar="DIR", help="For results; evals/SUITE-CKPT.")
     ] = None,
+    offline: Annotated[bool, Option("--offline", help="Use only what is on this machine.")] = False,
     lists: Annotated[bool, Option("--list", help="List suites and tasks, and stop.")] = False,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -57,6 +59,8 @@ def eval(
         return
     if suite is None:
         raise BadParameter("name a suite, a task or a TASK.toml; --list shows what there is")
+    if offline:
+        os.environ["GLMCTL_OFFLINE"] = "1"
     from glmctl.stages import evaluate as stage  # torch loads here, never for --help
 
     try:

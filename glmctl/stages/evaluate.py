@@ -22,7 +22,8 @@ from glmctl.core.decode.score import MAX_TOKENS
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
-from glmctl.core.tasks.find import Suite, find_suite, parts_at, places_of
+from glmctl.core.tasks.find import Suite, find_suite, home, parts_at, places_of
+from glmctl.core.tasks.hub import fetched
 from glmctl.core.tasks.journal import ORIGIN, open_journal
 from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
 from glmctl.core.tasks.read import read_parts
@@ -238,6 +239,7 @@ def locate(
     Raises:
         UsageError: a task has no such split.
         InputError: naming every file that is missing, and where to get it.
+        MachineError: it is neither here nor to be fetched.
     """
     requests, problems = [], []
     unknown = [
@@ -251,6 +253,9 @@ def locate(
         wanted = split or task.scored_on
         places = [*places_of(suite, task, wanted, data, is_single=len(tasks) == 1)]
         place, files = first_found(places, task.files.get(wanted, ""))
+        if not files and task.hub is not None and data is None:
+            place = fetched(task.hub, wanted, home() / "hub")
+            files = {"": place}
         shots = None
         if task.num_shots:
             is_folder = len(tasks) == 1 and data is not None and data.is_dir()

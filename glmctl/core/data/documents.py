@@ -189,6 +189,30 @@ def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[s
 
 def open_dataset(corpus: CorpusConfig, name: str) -> Any:
     """The column of a data set, mapped into memory; fetched unless it is on this machine."""
+    place, otherwise = corpus.dataset or "", "name files of your own with path"
+    split = corpus.split or "train"
+    found = fetch_dataset(place, corpus.config, split, corpus.revision, name, otherwise)
+    check_column(found.features.arrow_schema, corpus.column, name)
+    return found.select_columns([corpus.column])
+
+
+def fetch_dataset(
+    dataset: str, config: str | None, split: str, revision: str | None, name: str, otherwise: str
+) -> Any:
+    """A split of a data set, mapped into memory; fetched unless it is on this machine.
+
+    Args:
+        dataset: of the hub, or a folder.
+        config: one of those it has.
+        split: as it calls it.
+        revision: of the hub.
+        name: what an error calls it.
+        otherwise: what can be done without it.
+
+    Raises:
+        InputError: there is no such thing, or it cannot be read.
+        MachineError: it is not here and the hub cannot be asked.
+    """
     import datasets
     import huggingface_hub.constants
     from datasets.exceptions import DatasetsError
@@ -198,31 +222,30 @@ def open_dataset(corpus: CorpusConfig, name: str) -> Any:
         huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    place, config, split = Path(corpus.dataset or ""), corpus.config, corpus.split or "train"
+    place = Path(dataset)
     try:
         if not any((place / file).is_file() for file in SAVED):
             found = datasets.load_dataset(
-                corpus.dataset, config, split=split, revision=corpus.revision, keep_in_memory=False
+                dataset, config, split=split, revision=revision, keep_in_memory=False
             )
         else:
             found = datasets.load_from_disk(place)
             splits = found if isinstance(found, dict) else {str(found.split or "train"): found}
-            if config or corpus.revision or split not in splits:
+            if config or revision or split not in splits:
                 raise ValueError(
                     "a folder made by save_to_disk has no config and no revision, and this one "
                     f"has the splits {', '.join(splits)}"
                 )
             found = splits[split]
     except ConnectionError as problem:
-        raise not_here(name, "name files of your own with path") from problem
+        raise not_here(name, otherwise) from problem
     except (ArrowException, DatasetsError, OSError, ValueError) as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise
         reason = str(problem.__cause__ or problem).partition("\n")[0]
         raise InputError(
             name,
-            f"cannot be read: {reason}; correct its name, config, split or revision, or name its "
-            "files with path",
+            f"cannot be read: {reason}; correct its name, config, split or revision, or "
+            f"{otherwise}",
         ) from problem
-    check_column(found.features.arrow_schema, corpus.column, name)
-    return found.select_columns([corpus.column])
+    return found

@@ -129,6 +129,21 @@ class ListedChoices(Section):
     """A record may lack the list."""
 
 
+class HubConfig(Section):
+    """Where the hub has the data, for those who have no files."""
+
+    path: str
+    """Of the data set; or a folder that `datasets` reads."""
+    config: str | None = None
+    """One of those it has."""
+    revision: str
+    """The commit; results are of the data that it had."""
+    splits: Mapping[str, str] = {}
+    """Its name of each split, where that is another."""
+    columns: Mapping[str, str] = {}
+    """Columns that the task calls otherwise."""
+
+
 class AnswerConfig(DecodeConfig):
     """How answers are found, and written where they are not listed."""
 
@@ -194,6 +209,8 @@ class TaskConfig(Section):
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
     """File of each split, also compressed; with a * in its name many, each a part of the whole."""
+    hub: HubConfig | None = None
+    """Whence data is fetched where no file is found and --data names none."""
     scored_on: str = "val"
     """The split that an evaluation takes."""
     format: Format | None = None
