@@ -2,7 +2,7 @@
 
 import pytest
 
-from glmctl.core.tasks.find import builtin_suites, find_suite
+from glmctl.core.tasks.find import builtin_suites, find_suite, parts_at, places_of
 from glmctl.errors import UsageError
 
 
@@ -84,3 +84,31 @@ def test_mistakes_in_a_file_are_named_with_a_remedy(tmp_path, change, message):
     (tmp_path / "reviews.toml").write_text(OWN.replace(*change))
     with pytest.raises(UsageError, match=message):
         find_suite(str(tmp_path / "reviews.toml"))
+
+
+def test_a_task_may_lie_in_a_compressed_file(tmp_path):
+    suite, names = find_suite("superglue/rte")
+    (task,) = suite.choose(names)
+    (tmp_path / "RTE").mkdir()
+    packed = tmp_path / "RTE" / "val.jsonl.gz"
+    packed.touch()
+    assert next(places_of(suite, task, "val", tmp_path, is_single=False)) == packed
+    (tmp_path / "RTE" / "val.jsonl").touch()
+    plain = next(places_of(suite, task, "val", tmp_path, is_single=False))
+    assert plain == tmp_path / "RTE" / "val.jsonl"
+
+
+def test_a_star_stands_for_the_parts_of_a_task(tmp_path):
+    for name in ("law_test.csv", "art_test.csv.gz", "law_dev.csv"):
+        (tmp_path / name).touch()
+    named = "test/*_test.csv"
+    assert parts_at(tmp_path / "*_test.csv", named) == {"law": tmp_path / "law_test.csv"}
+    assert parts_at(tmp_path / "art_test.csv.gz", named) == {"art": tmp_path / "art_test.csv.gz"}
+    assert parts_at(tmp_path / "none_test.csv", named) == {}
+
+
+def test_a_name_in_two_suites_is_asked_for_with_its_suite():
+    with pytest.raises(UsageError, match="name clue/tnews or fewclue/tnews"):
+        find_suite("tnews")
+    suite, names = find_suite("fewclue/tnews")
+    assert (suite.name, names) == ("fewclue", ("tnews",))
