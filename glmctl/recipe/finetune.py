@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field, PositiveFloat
 
 from glmctl.errors import UsageError
+from glmctl.recipe.checks import batch_divides
 from glmctl.recipe.find import find_recipe
 from glmctl.recipe.keys import all_keys, values_of
 from glmctl.recipe.load import (
@@ -104,7 +105,7 @@ def axes_are_known(recipe: "FinetuneRecipe") -> Iterator[str]:
 class FinetuneRecipe(Section):
     """One fine-tuning, or all those of a matrix."""
 
-    checks = (stage_is_finetune, axes_are_known)
+    checks = (stage_is_finetune, axes_are_known, batch_divides)
 
     recipe: RecipeConfig
     task: dict[str, Any] = Field(default_factory=dict)

@@ -300,7 +300,12 @@ def settle(recipe: Recipe, num_lessons: int) -> tuple[Recipe, int]:
         UsageError: the recipe asks for replicas.
     """
     if recipe.topology.world_size > 1:
-        raise UsageError("topology", "this version fine-tunes on one GPU; leave it out")
+        raise UsageError(
+            "topology",
+            f"{recipe.topology.nodes} x {recipe.topology.gpus_per_node} GPUs: this version "
+            "fine-tunes on one, with the same batch; --set topology.nodes=1 "
+            "--set topology.gpus_per_node=1",
+        )
     train = recipe.train
     size = train.global_batch_size
     if train.epochs is None:

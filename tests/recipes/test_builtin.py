@@ -3,13 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from glmctl.core.tasks.find import check_recipe, task_of_recipe
 from glmctl.errors import UsageError
-from glmctl.recipe.find import builtin_folder, builtin_recipes, recipe_name
+from glmctl.recipe.find import builtin_folder, builtin_recipes, find_recipe, recipe_name
+from glmctl.recipe.finetune import leaves_the_model_open, runs_of, trace_finetuning
 from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.plan import GIB, count_parameters, make_plan
 from glmctl.stages import pretrain
 
-NAMES = [recipe_name(file) for file in builtin_recipes()]
+ALL = [recipe_name(file) for file in builtin_recipes()]
+TUNINGS = [name for name in ALL if leaves_the_model_open(name)]
+NAMES = [name for name in ALL if name not in TUNINGS]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -268,3 +272,75 @@ def test_the_smoke_recipe_takes_the_overrides_of_the_tests():
     assert recipe.train.steps == 3
     assert recipe.optimizer.kind == "sgd"
     assert recipe.train.precision == "fp32"
+
+
+@pytest.mark.parametrize("name", TUNINGS)
+def test_a_recipe_of_fine_tuning_is_whole_and_names_tasks_that_there_are(name):
+    check_recipe(name)
+    recipe, _ = trace_finetuning(name)
+    assert recipe.recipe.source
+    assert recipe.recipe.certainty
+
+
+def test_the_fine_tunings_of_the_paper_stand_in_exactly_one_recipe():
+    stated = [it for name in TUNINGS for it in trace_finetuning(name)[0].recipe.experiments]
+    assert sorted(stated) == [
+        *("10B-SUPERGLUE", "NLU-SQUAD", "S2S-CNNDM", "S2S-GIGAWORD", "S2S-SQUAD-QG", "S2S-XSUM"),
+        *("SG-BOOLQ", "SG-CB", "SG-COPA", "SG-MULTIRC", "SG-RECORD", "SG-RTE", "SG-WIC", "SG-WSC"),
+    ]
+
+
+# Of each task: epochs, batch, length, pattern.
+SUPERGLUE = {
+    "superglue/335m": {
+        "record": (5, 64, 512, 0), "copa": (50, 16, 256, 0), "wsc": (50, 16, 128, 2),
+        "rte": (50, 16, 256, 0), "boolq": (20, 16, 256, 4), "wic": (30, 16, 256, 1),
+        "cb": (50, 16, 256, 3), "multirc": (15, 64, 512, 0),
+    },
+    "superglue/10b": {
+        "record": (3, 64, 512, 0), "copa": (100, 64, 256, 0), "wsc": (100, 64, 128, 0),
+        "rte": (50, 64, 256, 0), "boolq": (24, 64, 256, 0), "wic": (40, 64, 256, 0),
+        "cb": (100, 64, 256, 0), "multirc": (12, 64, 512, 0),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUPERGLUE)
+def test_superglue_is_learned_as_in_the_released_scripts(name):
+    found = {}
+    for run in runs_of(trace_finetuning(name)[0], name):
+        _, task = task_of_recipe(run.recipe.task, find_recipe(name))
+        train = run.recipe.train
+        numbers = (train.epochs, train.global_batch_size, task.max_length, task.pattern)
+        found[task.name] = numbers
+        assert run.recipe.schedule.warmup_ratio == 0.1
+    assert found == SUPERGLUE[name]
+
+
+def test_the_grid_has_three_rates_and_three_seeds_for_each_task():
+    runs = runs_of(trace_finetuning("superglue/grid")[0], "superglue/grid")
+    assert len({run.name for run in runs}) == 8 * 3 * 3
+    assert {run.recipe.optimizer.peak_lr for run in runs} == {6e-6, 1e-5, 2e-5}
+    assert {run.recipe.train.seed for run in runs} == {1234, 5678, 3456}
+
+
+# Tokens of the source and of the answer, beams and penalty; epochs and rate.
+ANSWERS = {
+    "seq2seq/gigaword": (192, 32, 5, 0.6, 3, 10, 3e-5),
+    "seq2seq/cnn-dm": (608, 160, 5, 0.7, 3, 15, 3e-5),
+    "seq2seq/xsum": (608, 60, 6, 1.0, 3, 6, 1e-5),
+    "seq2seq/squad-generation": (464, 48, 5, 0.7, 0, 10, 2e-5),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers_are_learned_and_written_as_in_the_released_scripts(name):
+    recipe, _ = trace_finetuning(name)
+    _, task = task_of_recipe(recipe.task, find_recipe(name))
+    assert (
+        *(task.max_length, task.decode.max_new_tokens, task.decode.num_beams),
+        *(task.decode.length_penalty, task.decode.no_repeat_ngram),
+        *(recipe.train.epochs, recipe.optimizer.peak_lr),
+    ) == ANSWERS[name]
+    assert task.label_smoothing == 0.1
+    assert recipe.schedule.warmup_ratio == 0.06
