@@ -124,6 +124,8 @@ def new_questions(
 
 def scored(task: TaskConfig, prediction: Prediction) -> dict[str, str | float]:
     """What is added to a row: the prediction, and the probability of each label or of it alone."""
+    if not prediction.scores:  # it is written
+        return {"prediction": prediction.prediction}
     shares = {name: round(share, 6) for name, share in probabilities(prediction).items()}
     if task.kind != "cloze":  # each row has candidates of its own
         return {"prediction": prediction.prediction, "probability": max(shares.values())}

@@ -351,3 +351,25 @@ def test_what_cannot_be_done_says_why(glmctl, own, args, code, message):
     assert message in done.stderr
     assert done.stdout == ""
     assert not (own / "runs").exists()
+
+
+def test_a_model_learns_what_to_write_and_writes_it_for_new_rows(tmp_path: Path):
+    rows = [{"text": f"The {thing} is here.", "short": [thing]} for thing in THINGS * 2]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "short.toml").write_text(
+        '[task]\nkind = "generate"\npatterns = ["{text} In short: [MASK]."]\n'
+        'golds = { path = "short" }\nanswer = " {choice}"\nmetrics = ["exact_match"]\n'
+        "decode = { max_new_tokens = 6 }\n[train]\nsteps = 4\n"
+    )
+    done = call(tmp_path, "finetune", "short.toml", "--data", "rows.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "  learns  >> " in done.stderr
+    assert done.stdout.startswith("exact_match ")
+    (tmp_path / "new.csv").write_text("text\nThe cat is here.\n")
+    args = ("--predict", "new.csv", "--out", "said.csv")
+    done = call(tmp_path, "finetune", "--model", "runs/short", *args)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "said.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert list(row) == ["text", "prediction"]
+    assert row["prediction"]

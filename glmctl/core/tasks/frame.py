@@ -26,7 +26,7 @@ class Frame:
 
     @property
     def num_around(self) -> int:
-        """Tokens beside the text and the blank."""
+        """Tokens beside those of a text that goes on: what leads it, and the blank."""
         return len(self.lead) + (not self.is_causal)
 
     def candidate(
