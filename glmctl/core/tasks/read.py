@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -246,7 +247,10 @@ def field_text(row: Record, where: str | FieldConfig) -> str:
         if mark is not None and mark not in text:
             raise ValueError(f"its {where.path!r} does not hold {mark!r}")
     if where.regex is not None:
-        text = first_group(where.regex, text, where.path)
+        found = re.search(where.regex, text, re.DOTALL)
+        if found is None:
+            raise ValueError(f"its {where.path!r} does not match {where.regex!r}")
+        text = found[1]
     if where.before is not None:
         text = text.partition(where.before)[0].rstrip()
     if where.after is not None:
@@ -269,18 +273,6 @@ def written(row: Record, where: FieldConfig) -> str:
     if where.join is None:
         return text_at(row, where.path)
     return where.join.join(map(str, value_at(row, where.path, LIST)))
-
-
-def first_group(regex: str, text: str, path: str) -> str:
-    """What a regular expression keeps of a text.
-
-    Raises:
-        ValueError: it does not match.
-    """
-    found = re.search(regex, text, re.DOTALL)
-    if found is None:
-        raise ValueError(f"its {path!r} does not match {regex!r}")
-    return found[1]
 
 
 def marked_at(text: str, row: Record, marks: Sequence[MarkedWord]) -> str:
@@ -334,6 +326,8 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     items = items if isinstance(items, list) else [items]
     for key, path in where.equal.items():
         items = [item for item in items if text_at(item, key) == text_at(row, path)]
+    if where.letters:
+        return tuple(string.ascii_uppercase[: len(items)])
     if where.span_of is not None:
         text = text_at(row, where.span_of)
         spans = ((value_at(it, end, NUMBER) for end in ("start", "end")) for it in items)
@@ -341,8 +335,6 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     texts = (str(item) if where.key is None else text_at(item, where.key) for item in items)
     if where.clean is not None:
         texts = (cleaned(text, where.clean) for text in texts)
-    if where.regex is not None:
-        texts = (first_group(where.regex, text, where.path) for text in texts)
     kept = [*texts] or ([] if where.empty is None else [where.empty])
     if where.join is not None:
         return (where.join.join(kept),)

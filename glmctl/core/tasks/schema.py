@@ -114,8 +114,8 @@ class ListedChoices(Section):
     """Where each item keeps its text; left out: an item is the text."""
     span_of: str | None = None
     """Items are start and end (inclusive) in the text at this path; those are sorted."""
-    regex: str | None = None
-    """Of each item the first group of the first match of this regular expression is kept."""
+    letters: bool = False
+    """The candidates are letters from A on, one for each item."""
     clean: Clean | None = None
     """As of a field."""
     equal: Mapping[str, str] = {}
