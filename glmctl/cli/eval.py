@@ -98,7 +98,7 @@ def show_scores(result: Evaluation) -> None:
     """Print a line for each task, and what must be known to read it."""
     from glmctl.core.tasks.metrics import PLAIN
 
-    columns = ("task", "metric", "score", "95 % interval", "majority", "questions", "pattern")
+    columns = ("task", "metric", "score", "95 % interval", "baseline", "questions", "pattern")
     render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
         render.say(f"average of the suite: {result.average:.2f}")
@@ -118,8 +118,9 @@ def row(name: str, task: TaskResult) -> tuple[str, ...]:
     """What the table says about a task; other metrics stand beside the score."""
     scores = "/".join(f"{value.value:.2f}" for value in task.metrics.values())
     interval = "" if task.interval is None else "{:.2f} to {:.2f}".format(*task.interval)
-    majority = "" if task.majority is None else f"{task.majority:.2f}"
-    what = (name, "/".join(task.metrics), scores, interval, majority)
+    known = task.majority if task.blind is None else task.blind
+    baseline = "" if known is None else f"{known:.2f}"
+    what = (name, "/".join(task.metrics), scores, interval, baseline)
     return (*what, f"{task.num_questions:,}", "" if task.pattern is None else f"{task.pattern}")
 
 

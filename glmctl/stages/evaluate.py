@@ -22,6 +22,7 @@ from glmctl.core.decode.score import MAX_TOKENS
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.blind import blinded
 from glmctl.core.tasks.find import Suite, find_suite, home, parts_at, places_of
 from glmctl.core.tasks.hub import fetched
 from glmctl.core.tasks.journal import ORIGIN, open_journal
@@ -64,6 +65,8 @@ class TaskResult:
     """Accuracy of each part, of a task that averages over parts."""
     majority: float | None
     """Score of always giving the most frequent label; None where answers are no labels."""
+    blind: float | None
+    """Score of what the model writes into blanks that stand alone; None but for kind infill."""
     num_questions: int
     num_examples: int
     num_failed: int
@@ -330,6 +333,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         values,
         {} if is_new else dict(by_part(task, judged)),
         None if is_new else majority(task, judged),
+        blind_score(glm, asker, questions) if task.kind == "infill" else None,
         len({row.group for row in judged}),
         len(judged),
         len(problems),
@@ -403,6 +407,14 @@ def put(
         )
     journal.finish(predictions)
     return predictions
+
+
+def blind_score(glm: Glm, asker: Asker, questions: Sequence[Question]) -> float:
+    """The score when the words around the blanks are hidden from the model."""
+    hidden = blinded(questions, asker.special)
+    with evaluating(glm.module):
+        judged = judge(answer(glm.module, asker, hidden, lambda _: None))
+    return measure(asker.task.metrics[0], judged, ()).value
 
 
 def send(folder: Path, requests: Sequence[Request]) -> str | None:

@@ -50,6 +50,7 @@ def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, k
     assert result["num_questions"] == len(TASKS[kind][1])
     assert (result["pattern"] is None) == (kind in ("infill", "text"))
     assert (result["majority"] is None) == (kind not in ("cloze", "choice"))
+    assert (result["blind"] is None) == (kind != "infill")
     lines = (tmp_path / "out/own/predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == [*range(len(TASKS[kind][1]))]
     assert result["protocol"] == {
