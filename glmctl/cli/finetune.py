@@ -63,6 +63,7 @@ def finetune(
         show_runs(name, overrides or (), as_json=as_json)
         return
     source = model or "glmctl-default"
+    forgetful: list[FinetuneResult] = []
     if any(about):
         if name is None or not is_whole:
             suite, task = find(name, data, *describes)
@@ -92,8 +93,17 @@ def finetune(
         else:
             show_scores(result)
         source = result.run_dir
+        runs = result.runs.values() if isinstance(result, stage.MatrixResult) else (result,)
+        forgetful = [it for it in runs if it.is_forgetful]
     if predict is not None and out is not None:
         label_rows(source, predict, out, device, as_json=as_json)
+    for it in forgetful:
+        render.complain(
+            f"{it.run_dir}: perplexity of other text rose by {100 * it.forgetting:.1f} %, more "
+            "than train.max_forgetting; train less, at a lower rate, or with an adapter"
+        )
+    if forgetful:
+        raise Exit(1)
 
 
 def is_recipe(name: str) -> bool:
@@ -176,6 +186,9 @@ def show_scores(result: FinetuneResult) -> None:
     if result.confusion:
         table = [(gold, *map(str, row.values())) for gold, row in result.confusion.items()]
         render.table(("right label", *(f"said {label}" for label in result.confusion)), table)
+    before, after = result.perplexity_before, result.perplexity_after
+    change = f"{before:.2f} before, {after:.2f} after ({100 * result.forgetting:+.1f} %)"
+    render.say(f"perplexity of other text {change}")
     render.note(f"next: glmctl finetune --model {result.run_dir} --predict FILE --out FILE")
 
 

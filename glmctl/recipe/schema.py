@@ -124,6 +124,8 @@ class DataConfig(Section):
     fine-tuning the file of rows to evaluate on."""
     held_out_share: Probability = 0.2
     """Of the rows of fine-tuning, to evaluate on; read when there is no probe."""
+    battery: str = "glmctl-demo-held-out"
+    """Text of no task, on which a model is measured before and after a fine-tuning."""
 
 
 class TrainConfig(Section):
@@ -162,6 +164,8 @@ class TrainConfig(Section):
     fine-tuning; left out: an epoch."""
     patience: PositiveInt | None = None
     """Evaluations in a row without a better score that end a fine-tuning; left out: none do."""
+    max_forgetting: PositiveFloat | None = None
+    """Largest relative rise of perplexity on data.battery that a fine-tuning may bring."""
     save_every: PositiveInt = 1000
     """Steps between two checkpoints; the last step is always saved."""
     keep: PositiveInt = 2

@@ -12,28 +12,26 @@ from typing import Any
 
 import torch
 
-from glmctl.core.checkpoint.durable import digest_all
 from glmctl.core.checkpoint.store import CheckpointStore
-from glmctl.core.data.shards import digest_of
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, evaluating, load
-from glmctl.core.tasks.answer import answer, ask_all, judge, majority
-from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.answer import answer, judge, majority
+from glmctl.core.tasks.ask import Asker, Prediction
+from glmctl.core.tasks.battery import battery_of
 from glmctl.core.tasks.find import Suite, places_of, task_of_recipe
 from glmctl.core.tasks.metrics import measure
-from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.adapter import add_adapter, merged_weights, require_peft, save_adapter
 from glmctl.core.train.examination import Examination
 from glmctl.core.train.length import with_train
-from glmctl.core.train.lessons import Lesson, LessonData, hold_out, lessons_of, mirrored
+from glmctl.core.train.lessons import LessonData
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.matrix import MatrixRow, compare
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.core.train.precision import LossScale, choose_device, place
-from glmctl.core.train.preflight import lesson_problems, samples, word_problems
+from glmctl.core.train.preflight import Material, prepare
 from glmctl.core.train.run import RunFolder, describe_run
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
@@ -47,7 +45,7 @@ from glmctl.recipe.finetune import (
     trace_finetuning,
 )
 from glmctl.recipe.keys import values_of
-from glmctl.recipe.load import make_recipe
+from glmctl.recipe.load import expand_path, make_recipe
 from glmctl.recipe.schema import Recipe
 
 USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
@@ -78,6 +76,13 @@ class FinetuneResult:
     best_step: int
     loss: float  # of the last step
     elapsed_seconds: float  # in steps
+    perplexity_before: float
+    """On data.battery, a text of no task."""
+    perplexity_after: float
+    forgetting: float
+    """Relative rise of that perplexity."""
+    is_forgetful: bool
+    """Whether it rose by more than train.max_forgetting."""
     parameter_digest: str  # after the last step; equal runs have equal ones
 
 
@@ -116,16 +121,6 @@ class Job:
     """By axis of the matrix; empty without one."""
     name: str = ""
     """Of its folder among those of the matrix."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """What is learned, and what is held out."""
-
-    asker: Asker
-    lessons: Sequence[Lesson]
-    held: Sequence[Question]
-    fingerprint: str
 
 
 def locate(suite: Suite, task: TaskConfig, data: Path | None, dev: Path | None) -> Source:
@@ -245,7 +240,8 @@ def run_one(
     require_packages(recipe.track)
     if recipe.adapter is not None:
         require_peft(recipe.adapter)
-    material = prepare(recipe, source, base, note)
+    asker = Asker(source.task, base.scoring_tokenizer(), base.config)
+    material = prepare(recipe, asker, source.train, source.dev, note)
     recipe, end_row = settle(recipe, len(material.lessons))
     with folder.locked():
         folder.settle(recipe, fresh=fresh, force=force)
@@ -260,7 +256,7 @@ def run_one(
 def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
     """The recipe of a fine-tuning: the model as it is, and settings that usually do."""
     task = source.task
-    tokenizer = base.text_tokenizer()
+    tokenizer = base.scoring_tokenizer()
     length = min(task.max_length, base.config.max_positions)
     file = tokenizer.vocabulary.files[0].resolve()
     tables: dict[str, Any] = deepcopy(USUAL)
@@ -321,56 +317,6 @@ def settle(recipe: Recipe, num_lessons: int) -> tuple[Recipe, int]:
     return with_train(recipe, settled), num_rows
 
 
-def prepare(recipe: Recipe, source: Source, base: Glm, note: Callable[[str], None]) -> Material:
-    """Read the rows, lay them out, and look for what would train to the end and teach nothing.
-
-    Raises:
-        InputError: naming what was found, with the remedy.
-    """
-    task = source.task
-    asker = Asker(task, base.scoring_tokenizer(), base.config)
-    questions = all_questions(asker, source.train)
-    if source.dev is None:
-        learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)
-    else:
-        learned, held = questions, all_questions(asker, source.dev)
-    if task.mirror:
-        learned = [it for question in learned for it in (question, mirrored(asker, question))]
-    problems = [*word_problems(asker)]
-    lessons: list[Lesson] = []
-    for question in learned:
-        try:
-            lessons += lessons_of(asker, question)
-        except ValueError as problem:
-            problems.append(f"{question.example.place}: {problem}")
-    problems += lesson_problems(asker, lessons, str(source.train))
-    if not held:
-        problems.append("is too short to hold rows out; add some, or name a file with --dev")
-    if problems:
-        raise InputError(str(source.train), *problems[:5])
-    for line in samples(base.text_tokenizer(), lessons):
-        note(line)
-    if num_cut := sum(lesson.question.is_cut for lesson in lessons):
-        note(f"{num_cut:,} of {len(lessons):,} texts are cut to {asker.max_length:,} tokens")
-    files = {"train": source.train} | ({} if source.dev is None else {"dev": source.dev})
-    return Material(
-        asker, lessons, held, digest_all({name: digest_of(it) for name, it in files.items()})
-    )
-
-
-def all_questions(asker: Asker, file: Path) -> list[Question]:
-    """The questions of a file of which every row is good.
-
-    Raises:
-        InputError: naming the first rows that are not.
-    """
-    questions, problems = ask_all(asker, read_examples(file, asker.task))
-    if problems:
-        more = [f"{len(problems) - 5:,} more rows"] if len(problems) > 5 else []
-        raise InputError(f"task {asker.task.name}", *problems[:5], *more)
-    return questions
-
-
 def train(
     recipe: Recipe,
     base: Glm,
@@ -425,10 +371,24 @@ def train(
         config.rows_at_once,
         end_row,
     )
+    path = expand_path(recipe.data.battery, "data.battery")
+    battery = battery_of(base, str(path))
+    with evaluating(base.module):
+        before = battery.measure(base.module).perplexity
     with tracking(recipe, folder.root, state.step, is_first=True) as tracker:
         fit(state, data, exam, recipe, Outputs(store, log, tracker, progress, note))
     best_step = max(examined(log), key=exam.rank)["step"]
-    finished = judge_best(folder, material, device) | {
+    best = load(folder.model, device=device.type)
+    with evaluating(best.module):
+        after = battery.measure(best.module).perplexity
+        judged = judge_best(best.module, material)
+    forgetting = after / before - 1
+    finished = judged | {
+        "model": str(folder.model),
+        "perplexity_before": before,
+        "perplexity_after": after,
+        "forgetting": forgetting,
+        "is_forgetful": config.max_forgetting is not None and forgetting > config.max_forgetting,
         "best_step": best_step,
         "parameter_digest": state.parameter_digest(),
         **totals(log),
@@ -475,17 +435,14 @@ def totals(log: MetricsLog) -> dict[str, Any]:
     }
 
 
-def judge_best(folder: RunFolder, material: Material, device: torch.device) -> dict[str, Any]:
+def judge_best(model: GLM, material: Material) -> dict[str, Any]:
     """What the model that was kept says to the held-out questions."""
     task = material.asker.task
-    glm = load(folder.model, device=device.type)
-    with evaluating(glm.module):
-        predictions = answer(glm.module, material.asker, material.held, lambda _: None)
+    predictions = answer(model, material.asker, material.held, lambda _: None)
     judged = judge(predictions)
     values = {metric: measure(metric, judged, task.label_names) for metric in task.metrics}
     main = values[task.metrics[0]]
     return {
-        "model": str(folder.model),
         "task": task.name,
         "metric": task.metrics[0],
         "score": main.value,

@@ -14,22 +14,17 @@ from torch import Tensor, nn
 
 from glmctl.core.checkpoint.find import Found
 from glmctl.core.checkpoint.folder import refuse_other_files
-from glmctl.core.decode.score import Candidate, score_candidates
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, build, load
 from glmctl.core.quantization.absmax import dequantize, pack, quantize
-from glmctl.core.quantization.calibration import Calibration, Quality, calibrate, pieces_of
+from glmctl.core.quantization.calibration import Calibration, Quality
 from glmctl.core.quantization.swap import SCALE
-from glmctl.core.tasks.frame import frame_of
-from glmctl.core.tokenizer.special import FAMILY
+from glmctl.core.tasks.battery import HELD_OUT, Continuation, battery_of
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.find import builtin_recipes, recipe_name
 from glmctl.recipe.load import describe, expand_path, load_recipe
 from glmctl.recipe.schema import QuantizationConfig, QuantizeConfig
-
-HELD_OUT = "glmctl-demo-held-out"
-MAX_PIECE = 2048  # tokens of text that are measured together, where a model reads many
 
 
 @dataclass(frozen=True)
@@ -147,41 +142,15 @@ def calibration_of(
     glm: Glm, config: QuantizeConfig, note: Callable[[str], None]
 ) -> Calibration | Continuation | None:
     """The text on which the model is measured; None for one that reads no text."""
+    path = str(expand_path(config.calibration or HELD_OUT, "quantize.calibration"))
     try:
-        tokenizer = glm.scoring_tokenizer()
+        glm.scoring_tokenizer()
     except InputError as error:
         if config.calibration is not None or config.max_loss is not None:
             raise
         note(f"perplexity and exact match are not measured: {error}")
         return None
-    path = str(expand_path(config.calibration or HELD_OUT, "quantize.calibration"))
-    is_causal = glm.config.attention == "causal"
-    if not is_causal and tokenizer.config.special not in FAMILY:
-        return calibrate(path, tokenizer, glm.objective, glm.config.max_positions)
-    frame = frame_of(tokenizer, is_causal=is_causal)
-    length = min(glm.config.max_positions, MAX_PIECE) - frame.num_around - 1
-    pieces = (it.tolist() for it in pieces_of(path, tokenizer, length) if len(it) > 1)
-    windows = [it for ids in pieces for it in frame.windows(ids, length, length, one_way=True)]
-    if not windows:
-        raise InputError(path, "has no text of two tokens; name another")
-    return Continuation(windows, tokenizer.special.sop)
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """A text of which each token but the first is to be foretold."""
-
-    windows: Sequence[Candidate]
-    sop: int
-    unit = "tokens"
-
-    def measure(self, module: GLM) -> Quality:
-        """Foretell every token; the module is not training."""
-        scores = score_candidates(module, self.windows, self.sop)
-        number = sum(window.num_predicted for window in self.windows)
-        nll = -sum(score.log_prob for score in scores) / number
-        share = 1 - sum(score.num_missed for score in scores) / number
-        return Quality(math.exp(nll), share, number, number)
+    return battery_of(glm, path)
 
 
 def quantize_layers(

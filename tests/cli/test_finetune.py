@@ -56,7 +56,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.C
 def test_a_model_learns_forty_rows_and_says_how_well(taught):
     folder, done = taught
     assert done.returncode == 0, done.stderr
-    score, counts, *table = done.stdout.splitlines()
+    score, counts, *table, other = done.stdout.splitlines()
+    assert other.startswith("perplexity of other text ")
     assert float(score.split()[1]) > 50
     assert score.endswith("majority 50.00)")
     assert counts.startswith("8 held-out rows, step ")
@@ -373,3 +374,22 @@ def test_a_model_learns_what_to_write_and_writes_it_for_new_rows(tmp_path: Path)
         (row,) = csv.DictReader(stream)
     assert list(row) == ["text", "prediction"]
     assert row["prediction"]
+
+
+def test_what_a_model_forgets_is_measured_and_too_much_of_it_fails(tmp_path: Path):
+    write_rows(tmp_path / "train.csv", ROWS)
+    settings = ("--set", "train.steps=3", "--set", "optimizer.peak_lr=3e-3", "--json")
+    gate = ("--set", "train.max_forgetting=0.01")
+    done = call(tmp_path, "finetune", "--data", "train.csv", *TASK, *settings, *gate)
+    result = json.loads(done.stdout)
+    quantized = call(tmp_path, "quantize", "glmctl-default", "--out", "few", "--json")
+    before = json.loads(quantized.stdout)["before"]["perplexity"]
+    assert result["perplexity_before"] == pytest.approx(before, rel=1e-5)
+    rise = result["perplexity_after"] / result["perplexity_before"] - 1
+    assert result["forgetting"] == pytest.approx(rise)
+    assert (done.returncode, result["is_forgetful"]) == (1, True)
+    assert f"rose by {100 * rise:.1f} %, more than train.max_forgetting" in done.stderr
+    after = call(tmp_path, "quantize", "runs/train", "--out", "few-too", "--json")
+    assert json.loads(after.stdout)["before"]["perplexity"] == pytest.approx(
+        result["perplexity_after"], rel=1e-5
+    )

@@ -2,17 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import permutations
+from pathlib import Path
 
-from glmctl.core.tasks.ask import Asker
+from glmctl.core.checkpoint.durable import digest_all
+from glmctl.core.data.shards import digest_of
+from glmctl.core.tasks.answer import ask_all
+from glmctl.core.tasks.ask import Asker, Question
+from glmctl.core.tasks.read import read_examples
 from glmctl.core.tasks.schema import CHOICE
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.train.lessons import Lesson
+from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
+from glmctl.errors import InputError
+from glmctl.recipe.schema import Recipe
 
 NUM_SAMPLES = 3
 NUM_SHOWN = 5  # of the wrong candidates of a sample
 MOST_CUT = 0.5  # of the answers may lose their end
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned, and what is held out."""
+
+    asker: Asker
+    lessons: Sequence[Lesson]
+    held: Sequence[Question]
+    fingerprint: str
+
+
+def prepare(
+    recipe: Recipe, asker: Asker, train: Path, dev: Path | None, note: Callable[[str], None]
+) -> Material:
+    """Read the rows, lay them out, and look for what would train to the end and teach nothing.
+
+    Args:
+        recipe: says how many rows are held out.
+        asker: of the task and the model.
+        train: file to learn from.
+        dev: file to evaluate on; None: rows of `train` are held out.
+        note: takes the lines that a reader may want to see.
+
+    Raises:
+        InputError: naming what was found, with the remedy.
+    """
+    questions = all_questions(asker, train)
+    if dev is None:
+        learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)
+    else:
+        learned, held = questions, all_questions(asker, dev)
+    if asker.task.mirror:
+        learned = [it for question in learned for it in (question, mirrored(asker, question))]
+    problems = [*word_problems(asker)]
+    lessons: list[Lesson] = []
+    for question in learned:
+        try:
+            lessons += lessons_of(asker, question)
+        except ValueError as problem:
+            problems.append(f"{question.example.place}: {problem}")
+    problems += lesson_problems(asker, lessons, str(train))
+    if not held:
+        problems.append("is too short to hold rows out; add some, or name a file with --dev")
+    if problems:
+        raise InputError(str(train), *problems[:5])
+    for line in samples(asker.tokenizer, lessons):
+        note(line)
+    if num_cut := sum(lesson.question.is_cut for lesson in lessons):
+        note(f"{num_cut:,} of {len(lessons):,} texts are cut to {asker.max_length:,} tokens")
+    files = {"train": train} | ({} if dev is None else {"dev": dev})
+    return Material(
+        asker, lessons, held, digest_all({name: digest_of(it) for name, it in files.items()})
+    )
+
+
+def all_questions(asker: Asker, file: Path) -> list[Question]:
+    """The questions of a file of which every row is good.
+
+    Raises:
+        InputError: naming the first rows that are not.
+    """
+    questions, problems = ask_all(asker, read_examples(file, asker.task))
+    if problems:
+        more = [f"{len(problems) - 5:,} more rows"] if len(problems) > 5 else []
+        raise InputError(f"task {asker.task.name}", *problems[:5], *more)
+    return questions
 
 
 def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
