@@ -62,7 +62,7 @@ def run(
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
     rows: list[tuple[Mapping[str, Any], Question | None]] = []
     problems: list[str] = []
-    for number, record in records(file, task.format):
+    for number, record in records(file, task.format, columns=task.columns, quoted=task.quoted):
         try:
             rows += new_questions(asker, record, f"{file}:{number}", number)
         except (ValueError, RecursionError) as problem:
