@@ -12,7 +12,15 @@ from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.errors import UsageError
 
 GUIDES = Path(__file__).parents[1] / "assets" / "guides"
-GUIDE_NAMES = ("first-steps", "pretrain-your-text", "finetune", "blanks", "recipes", "from-glm")
+GUIDE_NAMES = (
+    "first-steps",
+    "pretrain-your-text",
+    "finetune",
+    "evaluate",
+    "blanks",
+    "recipes",
+    "from-glm",
+)
 
 
 def convert(

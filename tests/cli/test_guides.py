@@ -11,7 +11,6 @@ import pytest
 
 from glmctl.cli.helpers import GUIDE_NAMES
 from glmctl.cli.helpers import GUIDES as FOLDER
-from glmctl.recipe.load import load_recipe
 from glmctl.recipe.schema import Recipe
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -53,7 +52,7 @@ def run_block(kind: str, text: str, folder: Path) -> None:
     if kind == "toml":
         name = text.partition("\n")[0].removeprefix("# ")
         (folder / name).write_text(text, encoding="utf-8")
-        load_recipe(str(folder / name))
+        run(["glmctl", "recipe", "validate", name], folder)
     elif kind == "python":
         run([sys.executable, "-c", text], folder)
     else:

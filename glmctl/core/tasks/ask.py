@@ -376,6 +376,8 @@ class Asker:
         )
         if task.kind == "text":
             return Prediction(example, "", {}, evidence)
+        if len(scores) > 1:
+            evidence = NO_EVIDENCE  # rivals do not add up to anything
         lengths = [len(it.targets) ** self.penalty for it in question.candidates]
         points = [score.logit if self.by_logit else score.log_prob for score in scores]
         values = [score / length for score, length in zip(points, lengths, strict=True)]
