@@ -42,15 +42,9 @@ def misfits(target: Format, found: Found) -> list[str]:
             f"objective.second_position is False; {target} holds models that count the place "
             "inside a span only"
         )
-    dialect = dialect_of(target, found.config)
-    modules = {ours: theirs for theirs, ours in dialect.heads.items()}
-    known = f"{target} holds {', '.join(modules) or 'none'} of a task or a prompt"
-    problems += [
-        f"tensor {name} is of a task or a prompt; {known}"
-        for name in found.heads
-        if name.rpartition(".")[0] not in modules
+    return problems + [
+        problem for dialect in nearest(target, found) for problem in differences(dialect, found)
     ]
-    return problems + differences(dialect, found.config)
 
 
 def refuse_misfits(target: Format, found: Found, place: str) -> None:
@@ -60,14 +54,26 @@ def refuse_misfits(target: Format, found: Found, place: str) -> None:
         raise InputError(place, *problems, f"the model can be written with {' or '.join(fitting)}")
 
 
-def dialect_of(target: Format, config: ModelConfig) -> Dialect:
-    """Of the formats that are written under one name, the one that is nearest to a model."""
+def nearest(target: Format, found: Found) -> list[Dialect]:
+    """Of the formats that are written under one name, those with the fewest differences."""
     written = [dialect for dialect in dialects() if dialect.written_as == target]
-    return min(written, key=lambda dialect: len(differences(dialect, config)))
+    counts = [len(differences(dialect, found)) for dialect in written]
+    return [dialect for dialect, n in zip(written, counts, strict=True) if n == min(counts)]
 
 
-def differences(dialect: Dialect, config: ModelConfig) -> list[str]:
-    """What a folder of a format would be read to have, where it is not what a model has."""
+def differences(dialect: Dialect, found: Found) -> list[str]:
+    """What of a model a folder of a format would not be read to have."""
+    modules = dialect.heads.values()
+    known = f"{dialect.name} holds {', '.join(modules) or 'none'}"
+    return config_differences(dialect, found.config) + [
+        f"tensor {name} is of a task or a prompt; of those, {known}"
+        for name in found.heads
+        if name.rpartition(".")[0] not in modules
+    ]
+
+
+def config_differences(dialect: Dialect, config: ModelConfig) -> list[str]:
+    """What a config.json of a format would be read to say, where it is not what a model has."""
     values = config_json(dialect, config)
     sizes = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
     ties = values.get("tie_word_embeddings", True)
@@ -122,7 +128,7 @@ def write_release(
         degree: model-parallel shards of the original.
         token_ids: what config.json says of the special tokens, where it says anything of them.
     """
-    dialect = dialect_of(target, found.config)
+    dialect = nearest(target, found)[0]
     values = config_json(dialect, found.config)
     modules = {ours: theirs for theirs, ours in dialect.heads.items()}
     heads = {}

@@ -17,12 +17,17 @@ YARN = {
 }
 
 
-def read_rotary(values: Values, *, fraction: float, interleaved: bool) -> dict[str, Any]:
+def read_rotary(
+    values: Values, *, fraction: float, interleaved: bool, fraction_is_fixed: bool = False
+) -> dict[str, Any]:
     """Version 5 keeps them in a table, version 4 beside the other keys.
 
     Args:
         values: the config.json.
         fraction: share of a head that turns, where the file does not say.
+        fraction_is_fixed: their modelling code never reads `partial_rotary_factor` (Llama, Qwen2),
+            so what the file says of it counts for nothing, and a model with another fraction is
+            not written.
         interleaved: neighbours turn together; False: the two halves do.
     """
     table = values.get("rope_parameters") or values.get("rope_scaling") or {}
@@ -36,10 +41,11 @@ def read_rotary(values: Values, *, fraction: float, interleaved: bool) -> dict[s
         raise ValueError(f"{', '.join(sorted(unread))} of rope_type 'yarn' is not read")
     yarn = {ours: table[theirs] for theirs, ours in YARN.items() if theirs in table}
     yarn.setdefault("original_positions", values.get("max_position_embeddings"))
-    both = {**values, **table}
+    said = {key: value for key, value in {**values, **table}.items() if value is not None}
+    stated = fraction if fraction_is_fixed else said.get("partial_rotary_factor", fraction)
     return {
-        "base": both.get("rope_theta", 10_000.0),
-        "fraction": both.get("partial_rotary_factor", fraction),
+        "base": said.get("rope_theta", 10_000.0),
+        "fraction": stated,
         "interleaved": interleaved,
         "yarn": yarn if kind == "yarn" else None,
     }

@@ -11,7 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from glmctl.core.checkpoint import dialects
 from glmctl.core.checkpoint.dialects.detect import dialects as known_dialects
 from glmctl.core.checkpoint.dialects.dialect import Format
+from glmctl.core.checkpoint.find import Found
+from glmctl.core.checkpoint.write import misfits
 from glmctl.core.open import load
+from glmctl.recipe.model import ModelConfig
 from glmctl.stages import convert
 
 NEW_FORMAT = """
@@ -23,7 +26,7 @@ from glmctl.core.checkpoint.dialects.rotary import read_rotary, rotary_values
 def components(values):
     return {
         "position": "rotary",
-        "rotary": read_rotary(values, fraction=1.0, interleaved=False),
+        "rotary": read_rotary(values, fraction=1.0, interleaved=False, fraction_is_fixed=True),
         "norm": "rms",
         "ffn": "swiglu",
         "attention": "causal",
@@ -64,6 +67,8 @@ def test_one_file_is_a_format_that_is_read_and_written(new_format, tmp_path):
     sizes = LlamaConfig(
         hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=6,
         num_key_value_heads=3, head_dim=8, vocab_size=96, max_position_embeddings=64,
+        # Their code turns whole heads all the same.
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
     )  # fmt: skip
     theirs = LlamaForCausalLM(sizes).eval()
     theirs.save_pretrained(tmp_path / "llama")
@@ -79,6 +84,19 @@ def test_one_file_is_a_format_that_is_read_and_written(new_format, tmp_path):
         )  # fmt: skip
         again = LlamaForCausalLM.from_pretrained(tmp_path / "again")
         torch.testing.assert_close(again(ids).logits, expected, rtol=0, atol=0)
+
+
+def test_what_no_format_holds_is_said_of_each_that_is_as_near(new_format):
+    config = ModelConfig(
+        num_layers=1, hidden_size=16, num_attention_heads=2, max_positions=24, vocab_rows=32,
+        position="rotary", rotary={"fraction": 0.5}, norm="rms", ffn="swiglu", attention="causal",
+        linear_bias=False, qkv_bias=False,
+    )  # fmt: skip
+    problems = misfits("transformers", Found(config, {}, None))
+    assert problems == [
+        "rotary.interleaved is False; transformers' glm has True",
+        "rotary.fraction is 0.5; transformers' llama has 1.0",
+    ]
 
 
 def test_formats_of_one_model_type_have_other_names_for_the_word_embedding():
