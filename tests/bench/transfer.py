@@ -62,9 +62,9 @@ def hits(out: Path) -> np.ndarray:
     return np.array([record["prediction"] in record["golds"] for record in records])
 
 
-def fine_tuned(model: str | Path, seed: int, scratch: Path, epochs: int) -> np.ndarray:
+def fine_tuned(model: str | Path, seed: int, scratch: Path, changes: Sequence[str]) -> np.ndarray:
     run = scratch / f"{Path(model).name}-{seed}"
-    settings = ("--set", f"train.seed={seed}", "--set", f"train.epochs={epochs}")
+    settings = [it for change in (f"train.seed={seed}", *changes) for it in ("--set", change)]
     train = ("--data", scratch / "train.tsv", "--model", model, "--run-dir", run)
     call("finetune", scratch / "task.toml", *train, *settings)
     out = scratch / f"eval-{run.name}"
@@ -86,7 +86,9 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="train.tsv of SST-2")
     parser.add_argument("--dev", type=Path, required=True, help="dev.tsv of SST-2")
     parser.add_argument("--lambada", type=Path, help="JSON Lines of LAMBADA")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--set", nargs="*", default=["train.epochs=3", "optimizer.peak_lr=1e-3"], dest="changes"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -97,10 +99,10 @@ def main() -> None:
         write(scratch / "dev.tsv", [names, *dev])
         (scratch / "task.toml").write_text(TASK)
         unpretrained = random_model(scratch / "random")
-        print(f"SST-2, {NUM_ROWS:,} rows, {args.epochs} epochs, dev of {len(dev):,}; per cent")
+        print(f"SST-2, {NUM_ROWS:,} rows, {' '.join(args.changes)}, dev of {len(dev):,}; per cent")
         found = {}
         for name, model in (("pretrained", PRETRAINED), ("random weights", unpretrained)):
-            found[name] = np.stack([fine_tuned(model, it, scratch, args.epochs) for it in SEEDS])
+            found[name] = np.stack([fine_tuned(model, it, scratch, args.changes) for it in SEEDS])
             shares = "  ".join(f"{100 * share:.2f}" for share in found[name].mean(1))
             print(f"  {name:18} {100 * found[name].mean():.2f}   of {shares}", flush=True)
         words = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10))
