@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.tensor_files import Stored
-from glmctl.errors import InputError
+from glmctl.errors import GlmctlError, InputError
 from glmctl.recipe.model import LayoutConfig, ModelConfig
 
 CONFIG_FILE = "config.json"
@@ -24,12 +24,12 @@ def translate(
 ) -> tuple[ModelConfig, int | None, LayoutConfig | None]:
     """Read a config.json: sizes, bits of the integers in the linears, how ids are read.
 
-    Every key that is missing, wrong, not read, or contradicted by a tensor is named at once.
+    Every key that is missing, wrong, not read, or contradicted by a tensor is named at once; null
+    is as good as missing.
     """
+    values = {key: value for key, value in values.items() if value is not None}
     given = dict(dialect.defaults) | {
-        ours: values[theirs]
-        for ours, theirs in dialect.sizes.items()
-        if values.get(theirs) is not None
+        ours: values[theirs] for ours, theirs in dialect.sizes.items() if theirs in values
     }
     problems = [*_unread(dialect, values), *_contradictions(dialect, given, learned)]
     bits = values.get(INTEGER_KEY) or None
@@ -40,7 +40,7 @@ def translate(
         prefix = learned.get(f"{dialect.prefix}.embedding.weight")
         if prefix is not None:
             parts["num_prefix_tokens"] = len(prefix.tensor)
-        model = ModelConfig.model_validate(parts)
+        model = config_of(dialect, parts)
         ids = {ours: values.get(key, usual) for ours, (key, usual) in dialect.start.items()}
         if ids or dialect.splits_at_jumps:
             layout = LayoutConfig(**ids, splits_at_jumps=dialect.splits_at_jumps)
@@ -51,6 +51,21 @@ def translate(
     if problems or model is None:
         raise InputError(str(folder / CONFIG_FILE), *problems)
     return model, bits, layout
+
+
+def config_of(dialect: Dialect, parts: Mapping[str, Any]) -> ModelConfig:
+    """Our sizes and components; a key that we do not have is a mistake of the dialect."""
+    try:
+        return ModelConfig.model_validate(parts)
+    except ValidationError as error:
+        unknown = [
+            f"components gives {'.'.join(map(str, issue['loc']))!r}, a key that [model] has not"
+            for issue in error.errors()
+            if issue["type"] == "extra_forbidden"
+        ]
+        if unknown:
+            raise GlmctlError(f"dialect {dialect.name!r}", *unknown) from error
+        raise
 
 
 def _unread(dialect: Dialect, values: Values) -> Iterator[str]:

@@ -20,7 +20,7 @@ from glmctl.core.checkpoint.dialects.dialect import Dialect, Format
 from glmctl.core.checkpoint.find import Found
 from glmctl.core.checkpoint.release import part_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
-from glmctl.core.checkpoint.translate import CONFIG_FILE
+from glmctl.core.checkpoint.translate import CONFIG_FILE, config_of
 from glmctl.errors import InputError
 from glmctl.recipe.model import ModelConfig, RotaryConfig
 
@@ -78,9 +78,11 @@ def config_differences(dialect: Dialect, config: ModelConfig) -> list[str]:
     sizes = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
     ties = values.get("tie_word_embeddings", True)
     try:
-        back = ModelConfig(**(sizes | dialect.components(values) | {"tie_embeddings": ties}))
+        back = config_of(dialect, sizes | dialect.components(values) | {"tie_embeddings": ties})
     except ValidationError as error:
         return [f"{dialect.name} holds no such model: {issue['msg']}" for issue in error.errors()]
+    except ValueError as error:
+        return [f"{dialect.name} holds no such model: {error}"]
     theirs = computed_values(back)
     return [
         f"{key} is {value!r}; {dialect.name} has {theirs[key]!r}"

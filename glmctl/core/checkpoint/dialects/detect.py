@@ -7,14 +7,36 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from glmctl.core.checkpoint import dialects as package
+from glmctl.core.checkpoint.dialects.check import mistakes
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.errors import GlmctlError
 
 
 def dialects() -> list[Dialect]:
-    """Every `Dialect` that a file of this package holds."""
-    files = iter_modules(package.__path__, f"{package.__name__}.")
-    held = [value for file in files for value in vars(import_module(file.name)).values()]
-    return [*{value.name: value for value in held if isinstance(value, Dialect)}.values()]
+    """Every `Dialect` that a file of this package holds.
+
+    Raises:
+        GlmctlError: one is filled in wrongly, or two have the same name.
+    """
+    held: dict[int, tuple[Dialect, str]] = {}
+    for found in iter_modules(package.__path__, f"{package.__name__}."):
+        module = import_module(found.name)
+        for value in vars(module).values():
+            # Others import it from the file that fills it in, and may come before that one.
+            if isinstance(value, Dialect) and (
+                id(value) not in held or value.components.__module__ == found.name
+            ):
+                held[id(value)] = value, str(module.__file__)
+    files: dict[str, str] = {}
+    for dialect, file in held.values():
+        problems = [*mistakes(dialect)]
+        if dialect.name in files:
+            first = files[dialect.name]
+            problems.append(f"the dialect in {first} has this name too; give each one of its own")
+        if problems:
+            raise GlmctlError(f"{file}, dialect {dialect.name!r}", *problems)
+        files[dialect.name] = file
+    return [dialect for dialect, _ in held.values()]
 
 
 def detect(values: Values, names: Collection[str]) -> Dialect | str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from glmctl.errors import GlmctlError
+
 if TYPE_CHECKING:  # the command line reads `Format`, and its help loads no pydantic
     from glmctl.recipe.model import ModelConfig
 
@@ -68,8 +70,14 @@ class Dialect:
         if ours in self.outer:
             return (self.outer[ours],)
         module, _, kind = ours.rpartition(".")
-        if not module.startswith("blocks."):
-            return (f"{self.outer[module]}.{kind}",)
-        _, number, module = module.split(".", 2)
-        lead = self.layer.format(number)
-        return tuple(f"{lead}{theirs}.{kind}" for theirs in self.inner[module])
+        table, lead = "outer", ""
+        modules: Mapping[str, tuple[str, ...]] = {key: (name,) for key, name in self.outer.items()}
+        if module.startswith("blocks."):
+            _, number, module = module.split(".", 2)
+            table, lead, modules = "inner", self.layer.format(number), self.inner
+        if module not in modules:
+            raise GlmctlError(
+                f"dialect {self.name!r}",
+                f"{table} lacks {module!r}, and a model of its components has one",
+            )
+        return tuple(f"{lead}{theirs}.{kind}" for theirs in modules[module])
