@@ -28,7 +28,7 @@ def convert(
     out: Annotated[Path, word("DST", "The folder to write; absent or empty.")],
     to: Annotated[
         Format,
-        Option(help="The format; transformers: glm or glm4, which loads without remote code."),
+        Option(help="The format; transformers: that of its formats which fits SRC."),
     ] = "glmctl",
     model_parallel: Annotated[int | None, value("N", "Shards of --to original; else 1.", 1)] = None,
     model_config: Annotated[

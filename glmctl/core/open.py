@@ -48,6 +48,7 @@ class Glm:
     layout: LayoutConfig | None = None  # how its own code reads ids and positions
     heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
+    unread_tokenizer: tuple[str, ...] = ()  # files in its folder, of a family that is not read
 
     def logits(
         self,
@@ -265,11 +266,12 @@ class Glm:
                 "filling such blanks is not offered; its logits and losses are",
             )
         if self.config.attention == "causal":
+            answers = "`glmctl infill --chat` answers messages with it, and "
             raise InputError(
                 self.source,
                 "is a causal model: what stands behind a blank cannot be seen, so blanks cannot be "
-                "filled; `glmctl infill --chat` answers messages with it, and it continues ids and "
-                "gives logits and losses",
+                f"filled; {answers if self.tokenizer else ''}it continues ids and gives logits and "
+                "losses",
             )
         if self.config.position not in HAS_SPANS:
             raise InputError(
@@ -291,9 +293,13 @@ class Glm:
     def any_tokenizer(self) -> Tokenizer:
         """The tokenizer, when there is one."""
         if self.tokenizer is None:
+            files = ", ".join(self.unread_tokenizer)
+            lacks = "has no tokenizer"
+            if files:
+                lacks = f"holds {files} of a family that is not read with a release"
             raise InputError(
                 self.source,
-                "has no tokenizer, so text cannot be read; use logits() and loss() on ids, or a "
+                f"{lacks}, so text cannot be read; use logits() and loss() on ids, or a "
                 "model folder with a tokenizer",
             )
         return self.tokenizer
@@ -356,6 +362,7 @@ def load(
         found.layout,
         found.heads,
         found.abilities,
+        found.unread_tokenizer,
     )
 
 

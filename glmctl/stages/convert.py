@@ -72,6 +72,11 @@ def run(
     found = find_lazily(place, model_config)
     build(replace(found, tensors=durable.sizes_of(found.tensors)), source)  # refuses misfits
     refuse_misfits(to, found, f"{source} to {to}")
+    if found.unread_tokenizer:
+        note(
+            "its tokenizer files are of a family that is not read with a release, and are left "
+            f"behind: {', '.join(found.unread_tokenizer)}"
+        )
     origin = {"source": found.source or source, **found.provenance, "converted_from": source}
 
     def finish(scratch: Path) -> None:

@@ -23,7 +23,7 @@ from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
 from glmctl.core.checkpoint.tensor_files import has_tensor_files, open_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.load import ASSETS, load_tokenizer, released_tokenizer
+from glmctl.core.tokenizer.load import ASSETS, REMOTE_FILES, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
 from glmctl.recipe.model import LayoutConfig, ModelConfig
@@ -51,6 +51,7 @@ class Found:
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
     provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
+    unread_tokenizer: tuple[str, ...] = ()  # files beside a release, of a family that is not read
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
@@ -104,12 +105,13 @@ def find_here(path: Path, model: str | None) -> Found:
     store = CheckpointStore(path / "checkpoints", keep=1)
     if steps := store.steps():
         return read_checkpoint(store.folder(steps[-1]))
+    formats = [dialect.name for dialect in dialects() if dialect.model_type]
     raise InputError(
         str(path),
         "holds no model: looked for config.toml with model.safetensors (a model folder), model/ or "
         f"checkpoints/step-* (a run), {STATE_FILE} (a checkpoint), mp_rank_*_model_states.pt (the "
         f"original GLM) and {CONFIG_FILE} with model.safetensors or pytorch_model.bin (a release "
-        "of GLM, ChatGLM or GLM-4); name one of those",
+        f"of {', '.join(formats)}); name one of those",
     )
 
 
@@ -163,17 +165,26 @@ def read_released(folder: Path, model: str | None) -> Found:
     if isinstance(dialect, str):
         raise InputError(str(folder / CONFIG_FILE), dialect)
     release = read_release(folder, dialect, values, stored)
+    tokenizer = released_tokenizer(folder, values)
     return Found(
         release.config,
         release.tensors,
-        released_tokenizer(folder, values),
+        tokenizer,
         quantize=release.quantize,
         layout=release.layout,
         heads=release.heads,
         license=(hub.read_record(folder) or {}).get("license"),
         abilities=() if is_prefix else released_abilities(folder, dialect, values),
         provenance={"base": str(model)} if is_prefix else {},
+        unread_tokenizer=tokenizer_files(folder) if tokenizer is None else (),
     )
+
+
+def tokenizer_files(folder: Path) -> tuple[str, ...]:
+    """What looks like files of a tokenizer, of any family."""
+    patterns = [pattern for pattern in REMOTE_FILES if pattern != CONFIG_FILE]
+    found = {file.name for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    return tuple(sorted(found))
 
 
 def only_prefix(names: Collection[str]) -> bool:

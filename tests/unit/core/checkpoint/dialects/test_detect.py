@@ -16,7 +16,7 @@ from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.core.checkpoint.find import Found
 from glmctl.core.checkpoint.write import misfits
 from glmctl.core.open import load
-from glmctl.errors import GlmctlError
+from glmctl.errors import GlmctlError, InputError
 from glmctl.recipe.model import ModelConfig
 from glmctl.stages import convert
 
@@ -46,7 +46,11 @@ LLAMA = Dialect(
     layer=GLM.layer,
     inner={**GLM.inner, "ffn.up": ("mlp.gate_proj", "mlp.up_proj")},
     sizes=GLM.sizes,
+    defaults={"norm_eps": 1e-6, "attention_dropout": 0.0},
     components=components,
+    abilities=("causal",),
+    fixed={"hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,)},
+    splits_at_jumps=True,
     written_as="transformers",
     values=lambda config: {"architectures": ["LlamaForCausalLM"], "hidden_act": "silu"}
     | {"tie_word_embeddings": config.tie_embeddings, **rotary_values(config)},
@@ -95,12 +99,36 @@ def test_one_file_is_a_format_that_is_read_and_written(new_format, llama, tmp_pa
         torch.testing.assert_close(
             load(tmp_path / "llama").logits(ids), expected, rtol=0, atol=2e-5
         )
+        # Without a cache, a place that is not the next one begins another text in their code.
+        places = torch.tensor([[*range(17)], [*range(9), *range(8)]])
+        torch.testing.assert_close(
+            load(tmp_path / "llama").logits(ids, places),
+            llama(ids, position_ids=places, use_cache=False).logits,
+            rtol=0, atol=2e-5,
+        )  # fmt: skip
         convert.run(
             str(tmp_path / "llama"), tmp_path / "again", to="transformers", model_parallel=None,
             model_config=None, note=[].append,
         )  # fmt: skip
         again = LlamaForCausalLM.from_pretrained(tmp_path / "again")
         torch.testing.assert_close(again(ids).logits, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("to", ["transformers", "glmctl"])
+def test_files_of_another_tokenizer_are_named_and_left_behind(new_format, llama, tmp_path, to):
+    for name in ("tokenizer.json", "merges.txt"):
+        (tmp_path / "llama" / name).write_text("{}")
+    notes = []
+    convert.run(
+        str(tmp_path / "llama"), tmp_path / "out", to=to, model_parallel=None, model_config=None,
+        note=notes.append,
+    )  # fmt: skip
+    (note,) = notes
+    assert note.endswith("and are left behind: merges.txt, tokenizer.json")
+    with pytest.raises(InputError, match=r"holds merges\.txt, tokenizer\.json of a family that is"):
+        load(tmp_path / "llama").any_tokenizer()
+    with pytest.raises(InputError, match="cannot be filled; it continues ids"):
+        load(tmp_path / "llama").infill(["A [MASK]."])
 
 
 def test_what_no_format_holds_is_said_of_each_that_is_as_near(new_format):
@@ -118,7 +146,7 @@ def test_what_no_format_holds_is_said_of_each_that_is_as_near(new_format):
 
 def test_null_counts_as_not_said(new_format, llama, tmp_path):
     file = tmp_path / "llama" / "config.json"
-    nulls = {"tie_word_embeddings": None, "attention_dropout": None, "partial_rotary_factor": None}
+    nulls = dict.fromkeys(("tie_word_embeddings", "attention_dropout", "hidden_act"))
     file.write_text(json.dumps(json.loads(file.read_text()) | nulls))
     ids = torch.arange(20).view(2, 10)
     with torch.inference_mode():
