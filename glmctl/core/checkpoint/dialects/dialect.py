@@ -1,7 +1,9 @@
 """What a released format is: names of modules and keys of its config.json, beside ours.
 
 A file of this package fills a `Dialect` in, which makes it a format that folders are read by; one
-with `written_as` is written too.
+with `written_as` is written too. `check` refuses keys that are not ours. A key of their config.json
+that is null counts as one that is not there. The map is of the weights only: tokenizers are told
+apart in `core/tokenizer/family.py`.
 """
 
 from __future__ import annotations
@@ -35,11 +37,14 @@ class Dialect:
     layer: str
     """What the names of their layer {} start with."""
     inner: Mapping[str, tuple[str, ...]]
-    """Our modules of a layer -> theirs; several stand one after another in ours."""
+    """Our modules of a layer -> theirs; several stand one after another in ours, the rows of query,
+    key and value in this order, and those of the gate before those of what it gates (`up`)."""
     sizes: Mapping[str, str]
     """Our keys of `[model]` -> theirs."""
     components: Callable[[Values], dict[str, Any]]
-    """The other keys of `[model]`, from their config.json."""
+    """The other keys of `[model]`, from their config.json; a ValueError refuses the file.
+
+    It is also called with what `values` and `sizes` write, to find what the format cannot hold."""
     written_as: Format | None = None
     """None: only read. Of several with one name, that is written which holds the model."""
     values: Callable[[ModelConfig], dict[str, Any]] = lambda _: {}
@@ -47,9 +52,11 @@ class Dialect:
     abilities: tuple[str, ...] = ()
     """What all models of the format were trained for; those of a chat say so themselves."""
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Their keys of which we read these values only; absent is fine."""
+    """Their keys of which we read these values only; absent is fine. Keys inside a table of theirs
+    are for `components` to refuse."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Our keys -> what theirs are where their file does not say; the others have our default."""
+    """Our keys -> what theirs are where their file does not say; the others have our default, as
+    `ModelConfig` states it, or are refused as missing where it has none."""
     ties: bool = False
     """Their word embedding is the output layer too, where their file does not say."""
     lead: str = ""
@@ -63,7 +70,10 @@ class Dialect:
     start: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Our keys of `[layout]` -> theirs, and the ids that their code takes without them."""
     splits_at_jumps: bool = False
-    """Their code takes a place that is not the next one for the start of another sample."""
+    """Their code takes a place that is not the next one for the start of another sample.
+
+    So it is in `transformers`, called without a cache and a mask, wherever `create_causal_mask` is
+    given the `position_ids`."""
 
     def their_names(self, ours: str) -> tuple[str, ...]:
         """Their names of one of our parameters."""
