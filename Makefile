@@ -22,6 +22,7 @@ $(BIN)/python:
 	@touch .venv/.user $@
 
 setup: .venv/.dev  ## everything a contributor needs, in .venv
+	@echo "Ready: . .venv/bin/activate"
 
 check: lint types imports unit  ## everything a commit must pass, under two minutes
 

@@ -200,6 +200,8 @@ def label_rows(model: str, file: Path, out: Path, device: Text, *, as_json: bool
     for problem in result.problems[:10]:
         render.complain(problem)
     text = f"{out}: {result.num_rows:,} rows, {result.num_failed:,} without a prediction"
+    if result.num_cut:
+        text += f", {result.num_cut:,} cut to what the model reads"
     render.show(result, as_json=True) if as_json else render.say(text)
     if result.problems:
         raise Exit(1)

@@ -89,10 +89,10 @@ def axes_are_known(recipe: "FinetuneRecipe") -> Iterator[str]:
     for axis, values in recipe.matrix.items():
         if axis not in known or axis in AXES.values():
             names = ", ".join(AXES)
-            yield f"matrix.{axis}: is none of {names}, and no key as optimizer.peak_lr"
+            yield f"matrix.{axis}: is neither one of {names} nor a key such as optimizer.peak_lr"
         elif not values:
             yield f"matrix.{axis}: is empty; give it a value, or leave it out"
-        for value in values:
+        for value in values if isinstance(values, list | tuple) else ():
             if isinstance(value, dict) and (axis not in NAMED or "name" not in value):
                 yield (
                     f"matrix.{axis}: {value!r} is a table; only those of {' and '.join(NAMED)} "

@@ -425,7 +425,9 @@ def send(folder: Path, requests: Sequence[Request]) -> str | None:
 
 def protocol(glm: Glm, asker: Asker) -> str:
     """How the model was asked."""
-    taught = "fine-tuned" if asker.task.ability in glm.abilities else "zero-shot"
+    learned = [it.removeprefix("task ") for it in glm.abilities if it.startswith("task ")]
+    taught = f"fine-tuned for {', '.join(learned)}," if learned else "zero-shot"
+    taught = "fine-tuned" if asker.task.name in learned else taught
     if asker.frame.is_causal:
         return f"{taught}, left to right"
     is_written = asker.writes and asker.task.kind in LISTED

@@ -38,6 +38,8 @@ class PredictResult:
     num_rows: int
     num_failed: int
     """Rows that could not be read or asked; they have no prediction."""
+    num_cut: int
+    """Rows that were shortened."""
     problems: tuple[str, ...]
 
 
@@ -57,6 +59,8 @@ def run(
         UsageError: the model was not fine-tuned for a task.
         InputError: the file cannot be read.
     """
+    if out.resolve() == file.resolve():
+        raise UsageError(f"--out {out}", "is the file that is labelled; name another")
     task = task_of(model)
     glm = load(model, device=choose_device(device).type)
     asker = Asker(task, glm.scoring_tokenizer(), glm.config)
@@ -73,6 +77,9 @@ def run(
     questions = [question for _, question in rows if question is not None]
     with evaluating(glm.module), progress(len(questions), "rows") as count:
         predictions = answer(glm.module, asker, questions, count)
+    added = {name for it in predictions[:1] for name in scored(task, it)}
+    if taken := sorted(added & {name for record, _ in rows for name in record}):
+        raise InputError(str(file), f"has columns {', '.join(taken)}, which are added; rename them")
     given = iter(predictions)
     lines = [
         {**record, **({"prediction": None} if question is None else scored(task, next(given)))}
@@ -87,6 +94,7 @@ def run(
         {label: labels[label] for label in task.label_names},
         len(rows),
         len(problems),
+        sum(question.is_cut for question in questions),
         tuple(problems),
     )
 

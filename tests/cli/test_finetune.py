@@ -393,3 +393,28 @@ def test_what_a_model_forgets_is_measured_and_too_much_of_it_fails(tmp_path: Pat
     assert json.loads(after.stdout)["before"]["perplexity"] == pytest.approx(
         result["perplexity_after"], rel=1e-5
     )
+
+
+def test_labelled_rows_never_take_the_place_of_anything(taught):
+    folder, _ = taught
+    write_rows(folder / "same.csv", ROWS[:2])
+    before = (folder / "same.csv").read_bytes()
+    args = ("finetune", "--model", "runs/train", "--predict", "same.csv", "--out")
+    done = call(folder, *args, "same.csv")
+    assert done.returncode == 2
+    assert "is the file that is labelled; name another" in done.stderr
+    assert (folder / "same.csv").read_bytes() == before
+    write_rows(folder / "same.csv", ROWS[:2], label="prediction")
+    done = call(folder, *args, "other.csv")
+    assert done.returncode == 3
+    assert "has columns prediction, which are added; rename them" in done.stderr
+    assert not (folder / "other.csv").exists()
+
+
+def test_rows_that_are_cut_are_counted(taught):
+    folder, _ = taught
+    write_rows(folder / "long.csv", [("bread " * 400, 0), ("The bread.", 1)])
+    done = call(
+        folder, "finetune", "--model", "runs/train", "--predict", "long.csv", "--out", "o.csv"
+    )
+    assert "2 rows, 0 without a prediction, 1 cut to what the model reads" in done.stdout

@@ -286,10 +286,15 @@ class Asker:
         """The right answers of a question whose answer is written, as they are learned.
 
         An answer longer than the model may write loses its end.
+
+        Raises:
+            ValueError: one is empty.
         """
         assert question.prompt is not None
         template = self.pattern.answer or self.task.answer
         for gold in dict.fromkeys(question.example.golds):
+            if not gold.strip():
+                raise ValueError("has an empty right answer; write something or leave the row out")
             fields = {**question.example.fields, CHOICE: gold}
             ids = (*self.encode(self.spaced(fill(template, fields))), self.special.eop)
             written = ids[: self.task.decode.max_new_tokens]

@@ -237,7 +237,7 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
     listed = [listed] if isinstance(listed, dict) else listed
     if not isinstance(listed, list) or not all(isinstance(table, dict) for table in listed):
         raise UsageError(str(file), f"has no table [task]; write one, as {EXAMPLE}")
-    problems: list[str] = []
+    problems = [] if "recipe" in tables else [*strange_tables(tables)]
     tables_of_tasks = (filled(table, listed) for table in listed)
     tasks = [*filter(None, (read_task(it, file.stem, problems) for it in tables_of_tasks))]
     if problems:
@@ -253,6 +253,21 @@ def read_suite(file: Path, *, is_own: bool = False) -> Suite:
         file.parent if is_own else None,
         {name: tables[name] for name in SETTINGS if name in tables},
     )
+
+
+def strange_tables(tables: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the tables of a file that is no recipe."""
+    known = ("task", "suite", *SETTINGS)
+    for name in tables:
+        if name in FinetuneRecipe.model_fields and name not in known:
+            yield (
+                f"{name}: is read in a recipe only; make the file one with [recipe] "
+                'stage = "finetune" and source = "what it is"'
+            )
+        elif name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+            yield f"{name}: unknown table; {hint}"
 
 
 def filled(table: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

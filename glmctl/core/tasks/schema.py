@@ -47,7 +47,7 @@ Clean = Literal["wikitext", "gigaword", "cnn_dm", "cnn_dm_target"]
 Status = Literal["works", "conformance", "unverified"]
 Policy = Literal["auto", "encode", "decode"]
 
-FIELD = re.compile(r"\{(\w+)(?::([a-z,]+))?\}")
+FIELD = re.compile(r"\{([^{}:]+)(?::([a-z,]+))?\}")
 """A field in a pattern, and what is done to it: {hypothesis:strip}."""
 BLANK = re.compile(r"(\[(?:s|g)?MASK\])")
 CHANGES = ("strip", "lowerfirst")
@@ -186,7 +186,7 @@ def split_plain(pattern: Any) -> Any:
     """A pattern in one string: its fields may be shortened, the words between them not."""
     if not isinstance(pattern, str):
         return pattern
-    fields = r"(\{\w+(?::[a-z,]+)?\})"
+    fields = r"(\{[^{}:]+(?::[a-z,]+)?\})"
     parts = [part for part in re.split(fields, pattern) if part]
     return {"parts": [f"~{part}" if FIELD.fullmatch(part) else part for part in parts]}
 
@@ -357,6 +357,9 @@ class TaskConfig(Section):
             problems.append(f"num_negatives: kind {self.kind} does not read it; leave it out")
         if self.first_is_claim and len(self.labels) != 2:
             problems.append("labels: first_is_claim needs two, that of a false claim first")
+        is_offered = self.choices and not (self.listed_choices or self.first_is_claim)
+        if is_offered and self.labels and len(self.labels) != len(self.choices):
+            problems.append(f"labels: {len(self.labels)} for {len(self.choices)} choices")
         if "f1" in self.metrics and len(self.label_names) != 2:
             problems.append("metrics: f1 is of two labels; use f1_macro for more")
         for number, pattern in enumerate(self.patterns):
@@ -375,7 +378,10 @@ class TaskConfig(Section):
         if pattern.shot is not None:
             texts.append(pattern.shot)
             known |= {CHOICE, SHOTS}
-        for name, changes in (found for text in texts for found in FIELD.findall(text)):
+        found = [it for text in texts for it in FIELD.findall(text)]
+        if not ({name for name, _ in found} - {CHOICE} or self.listed_choices):
+            problems.append("names no {field}, so all rows are asked alike; write one, as {text}")
+        for name, changes in found:
             if self.fields and name not in known:
                 problems.append(f"{{{name}}} is no field; there are {', '.join(sorted(known))}")
             problems += [
@@ -391,6 +397,8 @@ class TaskConfig(Section):
                 problems.append(
                     f"verbalizer: words for {', '.join(words)}, labels are {', '.join(self.labels)}"
                 )
+            if not all(word.strip() for word in words.values()):
+                problems.append("verbalizer: a word is empty; write one")
             if len({*words.values()}) < len(words):
                 problems.append("verbalizer: two labels share a word; give each its own")
         return problems

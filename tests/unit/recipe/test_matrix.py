@@ -85,8 +85,9 @@ def test_models_are_called_without_their_slashes(recipe_file):
     ("text", "message"),
     [
         ("[train]\nepochs = 2", "task.name: missing; name a built-in task, or write one"),
-        ('[task]\nname = "rte"\n[matrix]\nseeds = [1]', "matrix.seeds: is none of task, model, se"),
+        ('[task]\nname = "rte"\n[matrix]\nseeds = [1]', "matrix.seeds: is neither one of task, m"),
         ('[task]\nname = "rte"\n[matrix]\nseed = []', "matrix.seed: is empty; give it a value"),
+        ('[task]\nname = "rte"\n[matrix]\nseed = 1', "matrix.seed: should be a valid array"),
         ('[task]\nname = "rte"\n[matrix]\nseed = [{a = 1}]', "matrix.seed: {'a': 1} is a table"),
         ('[task]\nname = "rte"\n[matrix]\nseed = [1, 1]', "several runs are called seed=1"),
         ('[task]\nname = "rte"\n[matrix]\nseed = ["x"]', "train.seed: should be a valid integer"),

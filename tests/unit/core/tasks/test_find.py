@@ -1,8 +1,12 @@
 """Built-in suites and a user's own file of tasks."""
 
+import re
+
 import pytest
+from pydantic import ValidationError
 
 from glmctl.core.tasks.find import builtin_suites, find_suite, parts_at, places_of
+from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import UsageError
 
 
@@ -112,3 +116,46 @@ def test_a_name_in_two_suites_is_asked_for_with_its_suite():
         find_suite("tnews")
     suite, names = find_suite("fewclue/tnews")
     assert (suite.name, names) == ("fewclue", ("tnews",))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('[adapter]\nkind = "lora"', "adapter: is read in a recipe only; make the file one"),
+        ("[trian]\nepochs = 1", "trian: unknown table; did you mean 'train'?"),
+    ],
+)
+def test_a_table_that_nobody_reads_is_refused(tmp_path, more, message):
+    table = '[task]\npatterns = ["{a} [MASK]"]\nverbalizer = { 0 = "no", 1 = "yes" }\n'
+    (tmp_path / "own.toml").write_text(table + more)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        find_suite(str(tmp_path / "own.toml"))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"patterns": ["It was [MASK]."], "verbalizer": {"0": "no", "1": "yes"}}, "names no {f"),
+        ({"patterns": ["{a} [MASK]"], "verbalizer": {"0": " ", "1": "yes"}}, "a word is empty"),
+        (
+            {"kind": "choice", "patterns": ["{a} [MASK]"], "choices": ["{b}", "{c}", "{d}"],
+             "labels": ["A", "B"]},
+            "labels: 2 for 3 choices",
+        ),
+        (
+            {"kind": "choice", "patterns": ["It is [MASK]."], "choices": ["a", "b"]},
+            "names no {field}",
+        ),
+    ],
+)  # fmt: skip
+def test_a_task_that_asks_nothing_is_refused(table, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        TaskConfig(name="own", **table)
+
+
+def test_a_column_may_have_any_name(ask, text_of):
+    task = TaskConfig(
+        name="own", patterns=["{the-text now:strip} [MASK]"], verbalizer={"0": "no", "1": "yes"}
+    )
+    (question,) = ask(task, {"the-text now": "Warm.", "label": "1"})
+    assert text_of(question.part_a) == "[CLS]Warm[MASK]<eos>"
