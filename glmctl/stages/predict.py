@@ -111,6 +111,8 @@ def task_of(model: str) -> TaskConfig:
         table = load_recipe(str(file)).task if file.is_file() else None
         if table is not None:
             return TaskConfig.model_validate(table)
+    if runs := sorted(it.parent.name for it in place.glob("*/recipe.toml")):
+        raise UsageError(model, f"holds {len(runs)} runs; name one of them: {', '.join(runs)}")
     raise UsageError(
         model, "is no run of glmctl finetune, so it has no task; train one with --data first"
     )

@@ -418,3 +418,11 @@ def test_rows_that_are_cut_are_counted(taught):
         folder, "finetune", "--model", "runs/train", "--predict", "long.csv", "--out", "o.csv"
     )
     assert "2 rows, 0 without a prediction, 1 cut to what the model reads" in done.stdout
+
+
+def test_a_folder_of_runs_names_them(taught):
+    folder, _ = taught
+    args = ("--predict", "train.csv", "--out", "o.csv")
+    done = call(folder, "finetune", "--model", "runs", *args)
+    assert done.returncode == 2
+    assert "holds 1 runs; name one of them: train" in done.stderr

@@ -220,7 +220,7 @@ def right_label(row: Record, task: TaskConfig) -> str:
         ValueError: the task has no such label.
     """
     value = value_at(row, task.label) if task.right is None else task.right
-    label = str(value).lower() if isinstance(value, bool) else str(value)
+    label = str(value).lower() if isinstance(value, bool) else str(value).strip()
     names = task.label_names
     if names and label not in names:
         raise ValueError(f"label {label!r} is none of {', '.join(names)}; correct it or the task")

@@ -191,6 +191,12 @@ def split_plain(pattern: Any) -> Any:
     return {"parts": [f"~{part}" if FIELD.fullmatch(part) else part for part in parts]}
 
 
+def at_path(where: Any) -> Any:
+    """The place of a list, or its path alone."""
+    return {"path": where} if isinstance(where, str) else where
+
+
+Place = Annotated[ListedChoices, BeforeValidator(at_path)]
 NO_PATTERN = PatternConfig(parts=())
 """Of a kind that asks by none."""
 Pattern = Annotated[PatternConfig, BeforeValidator(split_plain)]
@@ -243,7 +249,7 @@ class TaskConfig(Section):
     """Path of the right label, or of the number of the right choice."""
     right: str | None = None
     """The right label of every record, where files do not say it."""
-    golds: ListedChoices | None = None
+    golds: Place | None = None
     """All right answers, where the answer is a text."""
     labels: tuple[str, ...] = ()
     """In the order of their index; left out: as in the verbalizer, or the choices' numbers."""
@@ -251,7 +257,7 @@ class TaskConfig(Section):
     """The word of each label."""
     choices: tuple[str, ...] = ()
     """Candidates, made of fields."""
-    listed_choices: ListedChoices | None = None
+    listed_choices: Place | None = None
     """Candidates of a list in the record, after those of `choices`."""
     answer: str = "{choice}"
     """What a choice puts into the blank."""
@@ -341,7 +347,7 @@ class TaskConfig(Section):
         if self.kind == "choice" and not (self.fixed_choices or self.listed_choices):
             problems.append("choices: missing; a choice task needs them or listed_choices")
         if self.kind == "generate" and self.golds is None:
-            problems.append("golds: missing; name where the right answers stand")
+            problems.append('golds: missing; name where right answers stand: golds = "answers"')
         if self.kind not in ASKED and self.fields and "text" not in self.fields:
             problems.append(f"fields.text: missing; kind {self.kind} reads it")
         if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):

@@ -159,3 +159,16 @@ def test_a_column_may_have_any_name(ask, text_of):
     )
     (question,) = ask(task, {"the-text now": "Warm.", "label": "1"})
     assert text_of(question.part_a) == "[CLS]Warm[MASK]<eos>"
+
+
+def test_the_place_of_right_answers_may_be_a_path_alone(ask):
+    task = TaskConfig(name="own", kind="generate", patterns=["{a} [MASK]"], golds="b")
+    for answers in ("warm", ["warm"]):
+        (question,) = ask(task, {"a": "It is", "b": answers})
+        assert question.example.golds == ("warm",)
+
+
+def test_spaces_around_a_label_are_not_part_of_it(ask):
+    task = TaskConfig(name="own", patterns=["{a} [MASK]"], verbalizer={"0": "no", "1": "yes"})
+    (question,) = ask(task, {"a": "It is", "label": " 1 "})
+    assert question.example.golds == ("1",)
