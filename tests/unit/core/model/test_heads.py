@@ -8,15 +8,18 @@ from glmctl.core.model import heads
 from glmctl.core.model.heads import Choices, choice_cross_entropy, summed_cross_entropy
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("max_logits", [1 << 24, 300, 1])
-def test_losses_and_gradients_equal_torch_whatever_the_chunk(monkeypatch, max_logits):
+def test_losses_and_gradients_equal_torch_whatever_the_chunk(monkeypatch, max_logits, smoothing):
     monkeypatch.setattr(heads, "MAX_LOGITS", max_logits)
     hidden = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(100, 5, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([3, 99, 0, 3, 50, 7, 7])
-    total, losses = summed_cross_entropy(hidden, weight, targets)
+    total, losses = summed_cross_entropy(hidden, weight, targets, smoothing)
     (total * 0.5).backward()
-    expected = F.cross_entropy(hidden @ weight.T, targets, reduction="none")
+    expected = F.cross_entropy(
+        hidden @ weight.T, targets, reduction="none", label_smoothing=smoothing
+    )
     torch.testing.assert_close(losses, expected.detach())
     hidden_grad, weight_grad = torch.autograd.grad(expected.sum() * 0.5, [hidden, weight])
     torch.testing.assert_close(hidden.grad, hidden_grad)
