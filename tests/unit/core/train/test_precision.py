@@ -56,7 +56,9 @@ def test_recomputing_calls_each_layer_twice(monkeypatch):
 
 
 @pytest.mark.slow
-def test_compiled_parts_give_the_same_gradients():
+def test_compiled_parts_give_the_same_gradients(tmp_path, monkeypatch):
+    # Runs beside each other would otherwise compile into one folder.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     plain = gradients(config(), dropout=0.0)
     compiled = gradients(config(compile=True), dropout=0.0)
     for a, b in zip(plain, compiled, strict=True):
