@@ -4,7 +4,6 @@ import gzip
 import json
 
 import pytest
-from seqeval.metrics.sequence_labeling import get_entities
 
 from glmctl.core.tasks.formats import entities, records
 from glmctl.core.tasks.read import read_examples
@@ -101,19 +100,19 @@ def test_a_sentence_with_a_torn_line_is_named_and_spoils_no_other(write):
 
 
 @pytest.mark.parametrize(
-    "tags",
+    ("tags", "expected"),
     [
-        "B-PER I-PER O B-PER B-PER I-PER",  # IOB2
-        "I-PER I-PER O I-PER B-PER I-LOC",  # IOB1
-        "O I-LOC B-LOC I-LOC I-PER O",
-        "B-LOC O I-LOC I-PER",
-        "O O",
-        "I-MISC",
+        ("B-PER I-PER O B-PER B-PER I-PER", "PER 0 2, PER 3 4, PER 4 6"),  # IOB2
+        ("I-PER I-PER O I-PER B-PER I-LOC", "PER 0 2, PER 3 4, PER 4 5, LOC 5 6"),  # IOB1
+        ("O I-LOC B-LOC I-LOC I-PER O", "LOC 1 2, LOC 2 4, PER 4 5"),
+        ("B-LOC O I-LOC I-PER", "LOC 0 1, LOC 2 3, PER 3 4"),
+        ("O O", ""),
+        ("I-MISC", "MISC 0 1"),
     ],
 )
-def test_entities_are_those_of_seqeval(tags):
-    expected = [(kind, start, end + 1) for kind, start, end in get_entities(tags.split())]
-    assert entities(tags.split()) == expected
+def test_entities_are_those_that_seqeval_finds(tags, expected):
+    found = [f"{kind} {start} {stop}" for kind, start, stop in entities(tags.split())]
+    assert ", ".join(found) == expected
 
 
 def test_plain_text_is_a_text_a_line_or_one_text(write):
