@@ -62,8 +62,7 @@ def finetune(
             raise BadParameter("--dry-run lists the runs of a recipe; name one")
         show_runs(name, overrides or (), as_json=as_json)
         return
-    source = model or "glmctl-default"
-    forgetful: list[FinetuneResult] = []
+    source, is_forgetful = model or "glmctl-default", False
     if any(about):
         if name is None or not is_whole:
             suite, task = find(name, data, *describes)
@@ -86,24 +85,31 @@ def finetune(
             progress=render.step_line,
             note=render.note,
         )
-        if as_json:
-            render.show(result, as_json=True)
-        elif isinstance(result, stage.MatrixResult):
-            show_matrix(result)
-        else:
-            show_scores(result)
-        source = result.run_dir
-        runs = result.runs.values() if isinstance(result, stage.MatrixResult) else (result,)
-        forgetful = [it for it in runs if it.is_forgetful]
+        source, is_forgetful = result.run_dir, show(result, as_json=as_json)
     if predict is not None and out is not None:
         label_rows(source, predict, out, device, as_json=as_json)
+    if is_forgetful:
+        raise Exit(1)
+
+
+def show(result: FinetuneResult | MatrixResult, *, as_json: bool) -> bool:
+    """Print what came of it; gives whether a model has forgotten more than it may."""
+    from glmctl.stages.finetune import MatrixResult
+
+    if as_json:
+        render.show(result, as_json=True)
+    elif isinstance(result, MatrixResult):
+        show_matrix(result)
+    else:
+        show_scores(result)
+    runs = [*result.runs.values()] if isinstance(result, MatrixResult) else [result]
+    forgetful = [it for it in runs if it.is_forgetful]
     for it in forgetful:
         render.complain(
             f"{it.run_dir}: perplexity of other text rose by {100 * it.forgetting:.1f} %, more "
             "than train.max_forgetting; train less, at a lower rate, or with an adapter"
         )
-    if forgetful:
-        raise Exit(1)
+    return bool(forgetful)
 
 
 def is_recipe(name: str) -> bool:

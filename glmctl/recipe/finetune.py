@@ -70,6 +70,8 @@ class RowsConfig(Section):
 
     held_out_share: Probability = 0.2
     """Of the rows to train on, where the task names no others to evaluate on."""
+    battery: str = "glmctl-demo-held-out"
+    """Text of no task, on which the model is measured before and after."""
 
 
 class RateConfig(OptimizerConfig):

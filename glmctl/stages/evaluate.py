@@ -427,7 +427,8 @@ def protocol(glm: Glm, asker: Asker) -> str:
     """How the model was asked."""
     learned = [it.removeprefix("task ") for it in glm.abilities if it.startswith("task ")]
     taught = f"fine-tuned for {', '.join(learned)}," if learned else "zero-shot"
-    taught = "fine-tuned" if asker.task.name in learned else taught
+    if asker.task.name in learned:
+        taught = "fine-tuned"
     if asker.frame.is_causal:
         return f"{taught}, left to right"
     is_written = asker.writes and asker.task.kind in LISTED

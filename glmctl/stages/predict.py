@@ -74,12 +74,13 @@ def run(
             rows.append(({} if isinstance(record, ValueError) else record, None))
     if not rows:
         raise InputError(str(file), "is empty; it should hold rows")
+    added = {"prediction"} | ({"probability"} if task.kind == "choice" else set())
+    added |= {f"probability_{it}" for it in task.label_names if task.kind == "cloze"}
+    if taken := sorted(added & {name for record, _ in rows for name in record}):
+        raise InputError(str(file), f"has columns {', '.join(taken)}, which are added; rename them")
     questions = [question for _, question in rows if question is not None]
     with evaluating(glm.module), progress(len(questions), "rows") as count:
         predictions = answer(glm.module, asker, questions, count)
-    added = {name for it in predictions[:1] for name in scored(task, it)}
-    if taken := sorted(added & {name for record, _ in rows for name in record}):
-        raise InputError(str(file), f"has columns {', '.join(taken)}, which are added; rename them")
     given = iter(predictions)
     lines = [
         {**record, **({"prediction": None} if question is None else scored(task, next(given)))}

@@ -102,3 +102,9 @@ def test_mistakes_say_where_they_are(recipe_file, text, message):
 def test_another_stage_is_no_fine_tuning(recipe_file):
     found = problems_of(recipe_file('[task]\nname = "rte"', '[recipe]\nsource = "test"\n'))
     assert found == ("recipe.stage: 'pretrain'; glmctl finetune runs 'finetune'",)
+
+
+def test_the_text_of_what_may_be_forgotten_is_a_key(recipe_file):
+    text = '[task]\nname = "rte"\n[data]\nbattery = "own.txt"\n[train]\nmax_forgetting = 0.1\n'
+    recipe = load_any(recipe_file(text))
+    assert (recipe.data.battery, recipe.train.max_forgetting) == ("own.txt", 0.1)
