@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Context, Exit, Option
 
@@ -12,10 +12,15 @@ from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
 from glmctl.cli.lines import answer, given_options
 from glmctl.errors import UsageError
 
+if TYPE_CHECKING:
+    from glmctl.core.tokenizer.base import Tokenizer
+
 Layout = Literal[
     "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b",
     "chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414",
 ]  # fmt: skip
+Algorithm = Literal["unigram", "bpe"]
+OnError = Literal["stop", "skip"]
 Kind = Literal["wordpiece", "byte_bpe", "sentencepiece", "tiktoken", "tokenizer_json"]
 SOURCES = {"--column", "--split", "--config", "--on-error"}
 VOCABULARY = {"--tokenizer", "--kind", "--special"}
@@ -51,20 +56,16 @@ def tokenize(
     train: Annotated[
         bool, Option("--train", help="Learn a vocabulary; --out names its file.")
     ] = False,
-    vocab_size: Annotated[
-        int | None, Option(min=1, metavar="N", help="Of the new vocabulary.")
-    ] = None,
+    vocab_size: Annotated[int | None, options.value("N", "Of the new vocabulary.", 1)] = None,
     model_type: Annotated[
-        Literal["unigram", "bpe"] | None,
-        Option(help="Algorithm of the new vocabulary; unigram unless given."),
+        Algorithm | None, Option(help="Algorithm of the new vocabulary; unigram unless given.")
     ] = None,
     out: Annotated[
         Path | None,
         Option(metavar="DIR|FILE", help="Write training shards, or the new vocabulary."),
     ] = None,
     processes: Annotated[
-        int | None,
-        Option(min=1, metavar="N", help="How many write shards at once; 1 unless given."),
+        int | None, options.value("N", "How many write shards at once; 1 unless given.", 1)
     ] = None,
     column: Annotated[
         str | None, Option(metavar="NAME", help="Key or column of the text; text unless given.")
@@ -76,8 +77,7 @@ def tokenize(
         str | None, Option(metavar="NAME", help="Of a data set; its default unless given.")
     ] = None,
     on_error: Annotated[
-        Literal["stop", "skip"] | None,
-        Option(help="What a row without a text does; stop unless given."),
+        OnError | None, Option(help="What a row without a text does; stop unless given.")
     ] = None,
     audit: Annotated[
         bool,
@@ -115,14 +115,21 @@ def tokenize(
             shards = stage.write(corpora, found, out, processes or 1, stop_or_skip, render.bar)
             render.show(shards, as_json=as_json)
         else:
-            if decode:
-                records = stage.decode(sources, found, one_line=not as_json)
-            else:
-                records = stage.encode(sources, found, with_pieces=as_json)
-            key = "text" if decode else "ids"
-            schema = "TokenizedLine" if as_json else None
-            if answer(records, lambda record: say(record[key]), schema):
-                raise Exit(1)
+            turn_lines(sources, found, decode=decode, as_json=as_json)
+
+
+def turn_lines(sources: list[str], tokenizer: Tokenizer, *, decode: bool, as_json: bool) -> None:
+    """Print the ids of each line of text, or the text of each line of ids."""
+    from glmctl.stages import tokenize as stage
+
+    if decode:
+        records = stage.decode(sources, tokenizer, one_line=not as_json)
+    else:
+        records = stage.encode(sources, tokenizer, with_pieces=as_json)
+    key = "text" if decode else "ids"
+    schema = "TokenizedLine" if as_json else None
+    if answer(records, lambda record: say(record[key]), schema):
+        raise Exit(1)
 
 
 def say(result: str | list[int]) -> None:
