@@ -103,9 +103,8 @@ def tokenize(
         compare_tokenizers(sources, diff, limit, as_json=as_json)
     elif train and vocab_size and out:
         corpora = stage.corpora_of(sources, config=config, split=split, column=column)
-        algorithm = model_type or "unigram"
-        learned = stage.train(corpora, vocab_size, algorithm, out, stop_or_skip, render.bar)
-        render.show(learned, as_json=as_json)
+        rules = (vocab_size, model_type or "unigram", out, stop_or_skip)
+        render.show(stage.train(corpora, *rules, render.bar), as_json=as_json)
     else:
         found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
         if audit:
