@@ -64,7 +64,7 @@ def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chat_models(vocabularies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder for each family: random weights, and its small tokenizer."""
-    from glmctl.core.checkpoint.folder import write_model_folder
+    from glmctl.core.checkpoint.folder import Found, write_model_folder
     from glmctl.core.model.glm import GLM
     from glmctl.core.tokenizer.load import find_tokenizer
     from glmctl.recipe.model import LayoutConfig, ModelConfig
@@ -79,21 +79,21 @@ def chat_models(vocabularies: Path, tmp_path_factory: pytest.TempPathFactory) ->
         module = GLM(config)
         module.init_weights(seed=len(name))
         tensors = {n: 5 * w if w.dim() == 2 else w for n, w in module.state_dict().items()}
-        write_model_folder(
-            root / name,
-            tensors,
+        found = Found(
             config,
+            tensors,
             find_tokenizer(str(vocabularies / name)),
-            provenance={"source": "random weights"},
             layout=LayoutConfig(sop=129, mask=125, gmask=126) if is_first else None,
+            provenance={"source": "random weights"},
         )
+        write_model_folder(root / name, found)
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: random weights, 64 positions, and a small tokenizer that loses nothing."""
-    from glmctl.core.checkpoint.folder import write_model_folder
+    from glmctl.core.checkpoint.folder import Found, write_model_folder
     from glmctl.core.model.glm import GLM
     from glmctl.core.tokenizer.load import load_tokenizer
     from glmctl.core.tokenizer.sentencepiece import train_sentencepiece
@@ -112,6 +112,5 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Larger than they start, so that one token differs from another by far more than rounding.
     tensors = {n: 5 * w if w.dim() == 2 else w for n, w in module.state_dict().items()}
     provenance = {"source": "random weights"}
-    return write_model_folder(
-        folder / "model", tensors, config, tokenizer, provenance=provenance, license="none"
-    )
+    found = Found(config, tensors, tokenizer, license="none", provenance=provenance)
+    return write_model_folder(folder / "model", found)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glmctl.core.checkpoint.find import Found
+from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.write import computed_values
 from glmctl.core.model.block import Block
 from glmctl.core.model.glm import GLM

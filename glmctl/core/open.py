@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from glmctl.core.checkpoint.find import Found, find
-from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.checkpoint.find import find
+from glmctl.core.checkpoint.folder import Found, write_model_folder
 from glmctl.core.decode.continuation import Beginning
 from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, fill_by, insert, make_prompt
 from glmctl.core.decode.layout import HAS_SPANS, Reader
@@ -243,19 +243,19 @@ class Glm:
 
     def save(self, folder: str | Path) -> Path:
         """Write a model folder: safetensors, config.toml, the tokenizer's files, manifest.json."""
-        return write_model_folder(
-            Path(folder),
-            self.module.state_dict(),
+        found = Found(
             self.config,
+            self.module.state_dict(),
             self.tokenizer,
-            provenance={"source": self.source},
-            objective=self.objective,
-            quantize=self.quantize,
-            layout=self.layout,
-            license=self.license,
+            self.objective,
+            self.license,
+            self.quantize,
+            self.layout,
+            self.heads,
             abilities=self.abilities,
-            heads=self.heads,
+            provenance={"source": self.source},
         )
+        return write_model_folder(Path(folder), found)
 
     def text_tokenizer(self) -> Tokenizer:
         """The tokenizer, when this model can work on blanks in text."""

@@ -84,20 +84,7 @@ def run(
         refuse_difference(found, find_lazily(scratch, None), f"{source} to {to}")
 
     if to == "glmctl":
-        write_model_folder(
-            out,
-            found.tensors,
-            found.config,
-            found.tokenizer,
-            provenance=origin,
-            objective=found.objective,
-            quantize=found.quantize,
-            layout=found.layout,
-            license=found.license,
-            abilities=found.abilities,
-            heads=found.heads,
-            finish=finish,
-        )
+        write_model_folder(out, replace(found, provenance=origin), finish)
     else:
         with durable.publish(out) as scratch:
             ids = token_ids(place, found.tokenizer)

@@ -344,7 +344,7 @@ def train(
     known = folder.read_manifest()
     store = CheckpointStore(folder.checkpoints, config.keep, material.fingerprint)
     if steps := store.steps():
-        state.restore(steps[-1], store.load(steps[-1]).tensors)
+        state.restore(steps[-1], store.load(steps[-1]))
         note(f"continuing after step {state.step:,}")
     log = MetricsLog(folder.metrics)
     log.truncate(state.step)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from glmctl.core.checkpoint.find import find
-from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.checkpoint.folder import Found, write_model_folder
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.data.batch import TrainingData
 from glmctl.core.data.order import RowOrder
@@ -218,7 +218,7 @@ def train(
     fingerprint = data_fingerprint(recipe.data, stores, recipe.train.seed)
     store = CheckpointStore(folder.checkpoints, recipe.train.keep, fingerprint)
     if steps := store.steps():
-        state.restore(steps[-1], store.load(steps[-1]).tensors)
+        state.restore(steps[-1], store.load(steps[-1]))
         note(f"continuing after step {state.step:,}")
     log = MetricsLog(folder.metrics)
     if replicas.is_first:
@@ -237,15 +237,15 @@ def train(
         ) from error
     if not replicas.is_first:
         return None
-    write_model_folder(
-        folder.model,
-        state.weights(),
+    found = Found(
         recipe.model,
+        state.weights(),
         tokenizer,
+        recipe.objective,
+        abilities=tuple(trained_objectives(recipe.objective)),
         provenance={"recipe": recipe.recipe.source, "steps": state.step, "data": manifest["data"]},
-        objective=recipe.objective,
-        abilities=trained_objectives(recipe.objective),
     )
+    write_model_folder(folder.model, found)
     finished = summarize(log, state)
     folder.write_manifest(manifest | {"finished": finished})
     return PretrainResult(run_dir=str(folder.root), **finished)

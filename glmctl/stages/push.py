@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glmctl.core.checkpoint import hub
-from glmctl.core.checkpoint.folder import ModelFolder, read_model_folder
+from glmctl.core.checkpoint.folder import Found, read_model_folder
 from glmctl.core.tokenizer.load import is_offline
 from glmctl.errors import MachineError, UsageError
 
@@ -104,35 +104,34 @@ def run(
         name=hub.PREFIX + name,
         revision=revision or "main",
         commit=commit.oid,
-        license=content.manifest.get("license"),
+        license=content.license,
         num_files=len(additions),
         model_bytes=sum(path.stat().st_size for path in files.values()),
         page=str(page),
     )
 
 
-def card(content: ModelFolder, name: str) -> str:
+def card(content: Found, name: str) -> str:
     """A model card from what a manifest says."""
-    manifest = content.manifest
-    license = manifest.get("license")
+    license = content.license
     front: dict[str, Any] = {"library_name": "glmctl", "tags": ["glm"]}
     if license is not None and license.lower() in KNOWN_LICENSES:
         front["license"] = license.lower()
     elif license is not None:
         front |= {"license": "other", "license_name": license}
-    rows = [f"- {key}: {value}" for key, value in manifest["provenance"].items()]
-    fills_blanks = content.tokenizer is not None and content.model.position == "learned_2d"
+    rows = [f"- {key}: {value}" for key, value in content.provenance.items()]
+    fills_blanks = content.tokenizer is not None and content.config.position == "learned_2d"
     return CARD.format(
         front="\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items()),
         title=name.rpartition("/")[2],
         name=name,
-        layers=content.model.num_layers,
-        width=content.model.hidden_size,
-        rows=content.model.vocab_rows,
+        layers=content.config.num_layers,
+        width=content.config.hidden_size,
+        rows=content.config.vocab_rows,
         command=f'glmctl infill --model hf:{name} "A text with a [MASK] in it."'
         if fills_blanks
         else f"glmctl pull hf:{name}",
         provenance="\n".join(rows),
         license=license or "not stated",
-        abilities=", ".join(manifest["abilities"]) or "not stated",
+        abilities=", ".join(content.abilities) or "not stated",
     )

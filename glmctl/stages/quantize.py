@@ -12,8 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from glmctl.core.checkpoint.find import Found
-from glmctl.core.checkpoint.folder import refuse_other_files
+from glmctl.core.checkpoint.folder import Found, refuse_other_files
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, build, load
 from glmctl.core.quantization.absmax import dequantize, pack, quantize

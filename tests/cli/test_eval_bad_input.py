@@ -105,7 +105,7 @@ def test_words_that_the_tokenizer_cannot_spell_are_refused(ask, letters):
 @pytest.fixture(scope="session")
 def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose tokenizer knows letters only."""
-    from glmctl.core.checkpoint.folder import write_model_folder
+    from glmctl.core.checkpoint.folder import Found, write_model_folder
     from glmctl.core.model.glm import GLM
     from glmctl.core.tokenizer.load import load_tokenizer
     from glmctl.recipe.model import ModelConfig, TokenizerConfig
@@ -130,9 +130,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     module = GLM(config)
     module.init_weights(seed=1)
-    return write_model_folder(
-        folder / "model", module.state_dict(), config, tokenizer, provenance={"source": "random"}
-    )
+    return write_model_folder(folder / "model", Found(config, module.state_dict(), tokenizer))
 
 
 def test_a_model_without_the_blank_of_the_pattern_is_asked_with_another_one(ask, letters):

@@ -19,6 +19,7 @@ from torch import Tensor
 from glmctl.errors import InputError, MachineError
 
 SCRATCH_SUFFIX = ".partial"
+MANIFEST_FILE = "manifest.json"
 # As safetensors spells the types; a type that is not here is in no model.
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -126,6 +127,28 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return values
 
 
+def read_proved(path: Path, manifest: Mapping[str, Any], remedy: str) -> dict[str, Tensor]:
+    """Read a safetensors file, which must hold the tensors of its manifest and no others."""
+    digests = manifest.get("digests")
+    if not isinstance(digests, dict):
+        raise InputError(str(path.with_name(MANIFEST_FILE)), f"holds no digests; {remedy}")
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(str(path), f"is missing; {remedy}") from error
+    except SafetensorError as error:
+        raise InputError(str(path), f"is damaged: {error}; {remedy}") from error
+    problems = []
+    for name in sorted(digests.keys() | tensors.keys()):
+        expected = digests.get(name, "none")
+        found = digest(tensors[name]) if name in tensors else "none"
+        if found != expected:
+            problems.append(f"tensor {name}: expected digest {expected}, found {found}")
+    if problems:
+        raise InputError(str(path), *problems, remedy)
+    return tensors
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -159,22 +182,3 @@ def write_tensors(
 def sizes_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of the same types and shapes without elements, for those that are made when asked."""
     return {name: torch.empty_like(tensors[name], device="meta") for name in tensors}
-
-
-def read_tensors(path: Path, digests: Mapping[str, str], remedy: str) -> dict[str, Tensor]:
-    """Read a safetensors file, which must hold the tensors of these digests and no others."""
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(str(path), f"is missing; {remedy}") from error
-    except SafetensorError as error:
-        raise InputError(str(path), f"is damaged: {error}; {remedy}") from error
-    problems = [f"tensor {name} is missing" for name in sorted(digests.keys() - tensors.keys())]
-    problems += [f"tensor {name} is unknown" for name in sorted(tensors.keys() - digests.keys())]
-    for name in sorted(digests.keys() & tensors.keys()):
-        found = digest(tensors[name])
-        if found != digests[name]:
-            problems.append(f"tensor {name}: expected digest {digests[name]}, found {found}")
-    if problems:
-        raise InputError(str(path), *problems, remedy)
-    return tensors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +17,21 @@ from glmctl.core.checkpoint.dialects import original
 from glmctl.core.checkpoint.dialects.detect import detect, dialects
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.durable import read_json
-from glmctl.core.checkpoint.folder import REMEDY, is_model_folder, read_model_folder
+from glmctl.core.checkpoint.folder import REMEDY, Found, is_model_folder, read_model_folder
 from glmctl.core.checkpoint.release import read_release
 from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
 from glmctl.core.checkpoint.tensor_files import has_tensor_files, open_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE
-from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import ASSETS, REMOTE_FILES, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.model import LayoutConfig, ModelConfig
-from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.model import ModelConfig
 
 PROVENANCE_FILE = "glmctl-provenance.json"
 """Licence and origin of a converted model, in formats that have no place for them."""
 BUILT_IN = ("glmctl-default",)
 USUAL_HEAD_SIZE = 64
 NO_TABLE = 512  # relative positions have no table, so this bounds nothing
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a model is built from."""
-
-    config: ModelConfig
-    tensors: Mapping[str, Tensor]
-    tokenizer: Tokenizer | None
-    objective: ObjectiveConfig | None = None  # it was trained on, when that is known
-    license: str | None = None
-    quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
-    layout: LayoutConfig | None = None  # how its own code reads ids and positions
-    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
-    source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
-    abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
-    unread_tokenizer: tuple[str, ...] = ()  # files beside a release, of a family that is not read
 
 
 def find(path_or_name: str | Path, model: str | None) -> Found:
@@ -99,7 +79,7 @@ def find_here(path: Path, model: str | None) -> Found:
         raise UsageError(str(path), f"holds its own sizes; leave out model '{model}'")
     for folder in (path, path / "model"):
         if is_model_folder(folder):
-            return read_folder(folder)
+            return read_model_folder(folder)
     if (path / STATE_FILE).is_file():
         return read_checkpoint(path)
     store = CheckpointStore(path / "checkpoints", keep=1)
@@ -112,32 +92,6 @@ def find_here(path: Path, model: str | None) -> Found:
         f"checkpoints/step-* (a run), {STATE_FILE} (a checkpoint), mp_rank_*_model_states.pt (the "
         f"original GLM) and {CONFIG_FILE} with model.safetensors or pytorch_model.bin (a release "
         f"of {', '.join(formats)}); name one of those",
-    )
-
-
-def read_folder(folder: Path) -> Found:
-    """A model folder."""
-    content = read_model_folder(folder)
-    section = content.tokenizer
-    tokenizer = None if section is None else load_tokenizer(section, folder)
-    made_with = content.manifest.get("tokenizer")
-    if tokenizer is not None and tokenizer.fingerprint != made_with:
-        raise InputError(
-            str(folder),
-            f"the tokenizer is damaged: expected digest {made_with}, found "
-            f"{tokenizer.fingerprint}; {REMEDY}",
-        )
-    return Found(
-        content.model,
-        content.tensors,
-        tokenizer,
-        content.objective,
-        content.manifest.get("license"),
-        content.quantize,
-        layout=content.layout,
-        heads=content.heads,
-        abilities=tuple(content.manifest.get("abilities", ())),
-        provenance=content.manifest.get("provenance", {}),
     )
 
 
@@ -164,15 +118,10 @@ def read_released(folder: Path, model: str | None) -> Found:
     dialect = detect(values, stored)
     if isinstance(dialect, str):
         raise InputError(str(folder / CONFIG_FILE), dialect)
-    release = read_release(folder, dialect, values, stored)
     tokenizer = released_tokenizer(folder, values)
-    return Found(
-        release.config,
-        release.tensors,
-        tokenizer,
-        quantize=release.quantize,
-        layout=release.layout,
-        heads=release.heads,
+    return replace(
+        read_release(folder, dialect, values, stored),
+        tokenizer=tokenizer,
         license=(hub.read_record(folder) or {}).get("license"),
         abilities=() if is_prefix else released_abilities(folder, dialect, values),
         provenance={"base": str(model)} if is_prefix else {},
@@ -218,7 +167,7 @@ def read_checkpoint(folder: Path) -> Found:
     state = CheckpointStore(folder.parent, keep=1).load(int(folder.name.removeprefix("step-")))
     tensors = {
         name.removeprefix("model."): tensor
-        for name, tensor in state.tensors.items()
+        for name, tensor in state.items()
         if name.startswith("model.")
     }
     # A recipe may leave the number of rows to the tokenizer.

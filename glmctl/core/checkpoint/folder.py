@@ -1,14 +1,13 @@
-"""A model folder: weights, sizes, tokenizer and provenance, in one place that can be moved.
+"""A model that is not built yet, and the folder of ours that holds one.
 
-It holds `model.safetensors`, `config.toml` (the `[model]` and `[tokenizer]` sections, and
-`[quantize]` where linears hold integers), the files of the tokenizer and `manifest.json` (format
-number, provenance, licence, abilities and a digest per tensor).
+A model folder can be moved. It holds `model.safetensors`, `config.toml` (the `[model]` and
+`[tokenizer]` sections, and `[quantize]` where linears hold integers), the files of the tokenizer
+and `manifest.json` (format number, provenance, licence, abilities and a digest per tensor).
 """
 
-from __future__ import annotations
-
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from glmctl import __version__
 from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked
 from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import LayoutConfig, ModelConfig, TokenizerConfig
 from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
@@ -32,25 +32,32 @@ HEADS = "heads."
 REMEDY = "copy the model folder again, or save it anew"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a model is built from."""
+
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+    tokenizer: Tokenizer | None
+    objective: ObjectiveConfig | None = None  # it was trained on, when that is known
+    license: str | None = None  # of the weights and of their data
+    quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
+    layout: LayoutConfig | None = None  # how its own code reads ids and positions
+    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
+    source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
+    abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
+    unread_tokenizer: tuple[str, ...] = ()  # files beside a release, of a family that is not read
+
+
 class FolderConfig(Section):
     """The sections of `config.toml`."""
 
     model: ModelConfig
     tokenizer: TokenizerConfig | None = None
     objective: ObjectiveConfig | None = None
-    """What the model was trained on: how its blanks are laid out."""
     quantize: QuantizationConfig | None = None
-    """How the integers in the place of weights are read."""
     layout: LayoutConfig | None = None
-    """How ids and positions are read."""
-
-
-class ModelFolder(FolderConfig, arbitrary_types_allowed=True):
-    """What was read from a model folder; the tensors are verified."""
-
-    tensors: dict[str, Tensor]
-    heads: dict[str, Tensor]
-    manifest: dict[str, Any]
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -58,56 +65,39 @@ def is_model_folder(folder: Path) -> bool:
 
 
 def write_model_folder(
-    folder: Path,
-    tensors: Mapping[str, Tensor],
-    model: ModelConfig,
-    tokenizer: Tokenizer | None,
-    *,
-    provenance: Mapping[str, Any],
-    objective: ObjectiveConfig | None = None,
-    quantize: QuantizationConfig | None = None,
-    layout: LayoutConfig | None = None,
-    license: str | None = None,
-    abilities: Sequence[str] = (),
-    heads: Mapping[str, Tensor] | None = None,
-    finish: Callable[[Path], None] | None = None,
+    folder: Path, found: Found, finish: Callable[[Path], None] | None = None
 ) -> Path:
     """Write a model folder whole or not at all; an older one in its place is replaced.
 
     Args:
         folder: where; empty, absent or a model folder.
-        tensors: the weights by their names in `GLM`.
-        model: the sizes, `vocab_rows` filled in.
-        tokenizer: copies its files into the folder.
-        provenance: where the weights come from.
-        objective: what they were trained on, when that is known.
-        quantize: how they are quantized.
-        layout: how the code of a released model reads ids; None when ours does.
-        license: of the weights and of their data.
-        abilities: objectives the model was trained on.
-        heads: weights of a task or a prompt that came with it.
+        found: the model, `vocab_rows` filled in.
         finish: is given the folder before it takes its place, to add to it or to refuse it.
     """
     refuse_other_files(folder)
-    makers = picked(heads or {}, {HEADS + name: name for name in heads or {}}).makers
-    stored = LazyTensors({**picked(tensors, {name: name for name in tensors}).makers, **makers})
+    own = picked(found.tensors, {name: name for name in found.tensors})
+    heads = picked(found.heads, {HEADS + name: name for name in found.heads})
+    stored, tokenizer = LazyTensors({**own.makers, **heads.makers}), found.tokenizer
     with durable.publish(folder) as scratch:
-        section = None if tokenizer is None else tokenizer.save(scratch)
         config = FolderConfig(
-            model=model, tokenizer=section, objective=objective, quantize=quantize, layout=layout
+            model=found.config,
+            tokenizer=None if tokenizer is None else tokenizer.save(scratch),
+            objective=found.objective,
+            quantize=found.quantize,
+            layout=found.layout,
         )
         values = config.model_dump(mode="json", exclude_none=True)
         (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
         manifest = {
             "format": FORMAT,
             "glmctl": __version__,
-            "provenance": dict(provenance),
-            "license": license,
-            "abilities": list(abilities),
+            "provenance": dict(found.provenance),
+            "license": found.license,
+            "abilities": list(found.abilities),
             "tokenizer": None if tokenizer is None else tokenizer.fingerprint,
             "digests": durable.write_tensors(scratch / WEIGHTS_FILE, stored),
         }
-        durable.write_json(scratch / "manifest.json", manifest)
+        durable.write_json(scratch / durable.MANIFEST_FILE, manifest)
         if finish is not None:
             finish(scratch)
     return folder
@@ -119,7 +109,7 @@ def refuse_other_files(folder: Path) -> None:
         raise UsageError(str(folder), "holds files that are not a model; name another folder")
 
 
-def read_model_folder(folder: Path) -> ModelFolder:
+def read_model_folder(folder: Path) -> Found:
     """Read and verify a model folder."""
     path = folder / "config.toml"
     try:
@@ -128,7 +118,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
         raise InputError(str(path), f"is missing; {REMEDY}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise InputError(str(path), f"is damaged: {error}; {REMEDY}") from error
-    path = folder / "manifest.json"
+    path = folder / durable.MANIFEST_FILE
     manifest = durable.read_json(path, REMEDY)
     if manifest.get("format") != FORMAT:
         raise InputError(
@@ -136,14 +126,24 @@ def read_model_folder(folder: Path) -> ModelFolder:
             f"format is {manifest.get('format')}, this version reads {FORMAT}; "
             "use the version of glmctl that wrote it",
         )
-    digests = manifest.get("digests")
-    if not isinstance(digests, dict):
-        raise InputError(str(path), f"holds no digests; {REMEDY}")
-    stored = durable.read_tensors(folder / WEIGHTS_FILE, digests, REMEDY)
-    heads = {name: tensor for name, tensor in stored.items() if name.startswith(HEADS)}
-    return ModelFolder(
-        **dict(config),
-        tensors={name: tensor for name, tensor in stored.items() if name not in heads},
-        heads={name.removeprefix(HEADS): tensor for name, tensor in heads.items()},
-        manifest=manifest,
+    stored = durable.read_proved(folder / WEIGHTS_FILE, manifest, REMEDY)
+    tokenizer = None if config.tokenizer is None else load_tokenizer(config.tokenizer, folder)
+    if tokenizer is not None and tokenizer.fingerprint != manifest.get("tokenizer"):
+        raise InputError(
+            str(folder),
+            f"the tokenizer is damaged: expected digest {manifest.get('tokenizer')}, found "
+            f"{tokenizer.fingerprint}; {REMEDY}",
+        )
+    heads = {name for name in stored if name.startswith(HEADS)}
+    return Found(
+        config.model,
+        {name: tensor for name, tensor in stored.items() if name not in heads},
+        tokenizer,
+        config.objective,
+        manifest.get("license"),
+        config.quantize,
+        config.layout,
+        heads={name.removeprefix(HEADS): stored[name] for name in heads},
+        abilities=tuple(manifest.get("abilities", ())),
+        provenance=manifest.get("provenance", {}),
     )

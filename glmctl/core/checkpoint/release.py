@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glmctl.core.checkpoint.dialects.dialect import COMPUTED, Dialect, Values
+from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
 from glmctl.core.checkpoint.translate import CONFIG_FILE, translate
 from glmctl.errors import InputError
-from glmctl.recipe.model import LayoutConfig, ModelConfig
+from glmctl.recipe.model import ModelConfig
 from glmctl.recipe.schema import QuantizationConfig
 from glmctl.recipe.shapes import Shape, parameter_shapes
 
@@ -28,26 +29,10 @@ SCALE = "_scale"
 """Ends the name of the scales of a weight that holds integers."""
 
 
-@dataclass(frozen=True)
-class Release:
-    """A released model under our names."""
-
-    config: ModelConfig
-    tensors: Mapping[str, Tensor]
-    heads: Mapping[str, Tensor]
-    """Of a task."""
-    quantize: QuantizationConfig | None
-    layout: LayoutConfig | None
-
-
 def read_release(
     folder: Path, dialect: Dialect, values: Values, stored: Mapping[str, Stored]
-) -> Release:
-    """Read a folder of which config.json and tensors are given, by their own names.
-
-    Raises:
-        InputError: naming everything that does not fit.
-    """
+) -> Found:
+    """Read a folder of which config.json and tensors are given, by their own names."""
     named = {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
     heads = {}
     for name in named:
@@ -65,12 +50,13 @@ def read_release(
     for ours, shape in parameter_shapes(config).items():
         reader.take(ours, shape)
     reader.refuse_misfits(folder)
-    return Release(
+    return Found(
         config,
         LazyTensors(reader.makers),
-        {ours: named[theirs].tensor for theirs, ours in heads.items()},
-        None if bits is None else QuantizationConfig.model_validate({"bits": bits}),
-        layout,
+        None,
+        quantize=None if bits is None else QuantizationConfig.model_validate({"bits": bits}),
+        layout=layout,
+        heads={ours: named[theirs].tensor for theirs, ours in heads.items()},
     )
 
 

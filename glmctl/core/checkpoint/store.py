@@ -4,11 +4,8 @@ No file is unpickled: a state is one safetensors file and a `manifest.json` with
 number, the step and a digest per tensor.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -20,14 +17,6 @@ FORMAT = 2
 WITHOUT_DATA = 1
 """The format before the fingerprint of the data."""
 STATE_FILE = "state.safetensors"
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a run needs to go on after `step` updates."""
-
-    step: int
-    tensors: dict[str, Tensor]
 
 
 class CheckpointStore:
@@ -53,7 +42,7 @@ class CheckpointStore:
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{8,}", name))
 
     def save(self, step: int, tensors: Mapping[str, Tensor]) -> Path:
-        """Write everything beside the final place, make it durable, then rename into it.
+        """Write what a run needs to go on after so many updates.
 
         A step that is there already holds the same state and is left alone. Then all but the
         newest checkpoints go.
@@ -63,16 +52,15 @@ class CheckpointStore:
             with durable.publish(final) as scratch:
                 digests = durable.write_tensors(scratch / STATE_FILE, tensors)
                 manifest = {"format": FORMAT, "step": step, "data": self.data, "digests": digests}
-                durable.write_json(scratch / "manifest.json", manifest)
+                durable.write_json(scratch / durable.MANIFEST_FILE, manifest)
         for old in self.steps()[: -self.keep]:
             durable.retire(self.folder(old))
         return final
 
-    def load(self, step: int) -> Checkpoint:
+    def load(self, step: int) -> dict[str, Tensor]:
         """Read and verify a checkpoint, which must have trained on the same data."""
-        folder = self.folder(step)
-        remedy = self.remedy(step)
-        path = folder / "manifest.json"
+        folder, remedy = self.folder(step), self.remedy(step)
+        path = folder / durable.MANIFEST_FILE
         manifest = durable.read_json(path, remedy)
         if manifest.get("format") == WITHOUT_DATA:
             manifest |= {"format": FORMAT, "data": None}
@@ -90,10 +78,7 @@ class CheckpointStore:
                 f"{self.data}; bring its shards, weights, rows and seed back, or start over with "
                 "--fresh --force",
             )
-        digests = manifest.get("digests")
-        if not isinstance(digests, dict):
-            raise InputError(str(path), f"holds no digests; {remedy}")
-        return Checkpoint(step, durable.read_tensors(folder / STATE_FILE, digests, remedy))
+        return durable.read_proved(folder / STATE_FILE, manifest, remedy)
 
     def remedy(self, damaged: int) -> str:
         """What to do about a damaged checkpoint."""

@@ -17,7 +17,7 @@ from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.dialects import original
 from glmctl.core.checkpoint.dialects.detect import dialects
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Format
-from glmctl.core.checkpoint.find import Found
+from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.release import part_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
 from glmctl.core.checkpoint.translate import CONFIG_FILE, config_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.checkpoint.folder import Found, write_model_folder
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.open import Glm, load
 from glmctl.errors import GlmctlError, InputError, UsageError
@@ -185,7 +185,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_refused(glm: Glm, 
     rows = weights["word_embedding.weight"][:128]
     config = glm.config.model_copy(update={"vocab_rows": 128})
     tensors = {**weights, "word_embedding.weight": rows}
-    folder = write_model_folder(tmp_path / "m", tensors, config, glm.tokenizer, provenance={})
+    folder = write_model_folder(tmp_path / "m", Found(config, tensors, glm.tokenizer))
     with pytest.raises(InputError, match=r"the tokenizer has \d+ ids and the model 128 rows; use"):
         load(folder)
 
@@ -246,7 +246,7 @@ def test_a_model_of_numbered_blanks_is_not_filled_in_silence(glm: Glm, tmp_path:
 def test_blanks_are_filled_by_rotary_positions_of_two_places_too(glm: Glm, tmp_path: Path):
     config = glm.config.model_copy(update={"position": "rotary_2d"})
     tensors = {n: w for n, w in glm.module.state_dict().items() if "position" not in n}
-    folder = write_model_folder(tmp_path / "r", tensors, config, glm.tokenizer, provenance={})
+    folder = write_model_folder(tmp_path / "r", Found(config, tensors, glm.tokenizer))
     turned = load(folder)
     (row,) = turned.infill(["The [MASK] sleeps."], max_new_tokens=3)
     (blank,) = row.blanks

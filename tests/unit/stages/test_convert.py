@@ -16,7 +16,7 @@ from glmctl.core import agreement
 from glmctl.core.checkpoint import tensor_files, write
 from glmctl.core.checkpoint.dialects import original
 from glmctl.core.checkpoint.find import find
-from glmctl.core.checkpoint.folder import write_model_folder
+from glmctl.core.checkpoint.folder import Found, write_model_folder
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import load
 from glmctl.core.quantization.absmax import quantize
@@ -81,7 +81,7 @@ def folder(tmp_path: Path):
         config = ModelConfig(**MODELS[kind])
         out, provenance = tmp_path / kind.replace(" ", "-"), {"source": "random"}
         tensors = random_tensors(config)
-        return write_model_folder(out, tensors, config, None, provenance=provenance, **more)
+        return write_model_folder(out, Found(config, tensors, None, provenance=provenance, **more))
 
     return make
 
@@ -226,9 +226,8 @@ def quantized(folder: Path, bits: int = 8) -> Path:
     name = "blocks.1.ffn.up.weight"
     tensors[name], tensors[f"{name}_scale"] = quantize(tensors[name], bits, name)
     config = QuantizationConfig(bits=bits)
-    return write_model_folder(
-        folder.with_name("quantized"), tensors, found.config, None, provenance={}, quantize=config
-    )
+    model = Found(found.config, tensors, None, quantize=config)
+    return write_model_folder(folder.with_name("quantized"), model)
 
 
 def test_a_quantized_model_keeps_its_integers(folder, tmp_path):
@@ -353,9 +352,7 @@ def test_the_tokenizer_of_glm4_goes_along_and_states_its_ids(vocabularies, tmp_p
 
     config = ModelConfig(**{**GLM4, "vocab_rows": 512})
     tokenizer = find_tokenizer(str(vocabularies / "glm-4"))
-    source = write_model_folder(
-        tmp_path / "ours", random_tensors(config), config, tokenizer, provenance={}
-    )
+    source = write_model_folder(tmp_path / "ours", Found(config, random_tensors(config), tokenizer))
     run(source, tmp_path / "out", "transformers")
     file = tokenizer.vocabulary.files[0]
     assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
@@ -402,7 +399,7 @@ def test_sizes_that_the_source_does_not_hold_come_from_a_file(folder, tmp_path):
 def test_half_precision_stays_half_precision_in_transformers(tmp_path):
     config = ModelConfig(**GLM4)
     tensors = {name: tensor.bfloat16() for name, tensor in random_tensors(config).items()}
-    write_model_folder(tmp_path / "half", tensors, config, None, provenance={})
+    write_model_folder(tmp_path / "half", Found(config, tensors, None))
     run(tmp_path / "half", tmp_path / "out", "transformers")
     assert_equal(tmp_path / "out", tmp_path / "half")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16

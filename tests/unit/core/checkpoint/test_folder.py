@@ -7,7 +7,12 @@ import os
 import pytest
 import torch
 
-from glmctl.core.checkpoint.folder import is_model_folder, read_model_folder, write_model_folder
+from glmctl.core.checkpoint.folder import (
+    Found,
+    is_model_folder,
+    read_model_folder,
+    write_model_folder,
+)
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.model import ModelConfig, TokenizerConfig
@@ -30,37 +35,38 @@ def tokenizer(tmp_path):
 def folder(tmp_path, tokenizer):
     return write_model_folder(
         tmp_path / "model",
-        TENSORS,
-        MODEL,
-        tokenizer,
-        provenance={"recipe": "test"},
-        license="CC0-1.0",
-        abilities=["token"],
+        Found(
+            MODEL,
+            TENSORS,
+            tokenizer,
+            license="CC0-1.0",
+            abilities=("token",),
+            provenance={"recipe": "test"},
+        ),
     )
 
 
 def test_a_model_folder_comes_back_as_it_was_written(folder, tokenizer):
     assert is_model_folder(folder)
     read = read_model_folder(folder)
-    assert read.model == MODEL
+    assert read.config == MODEL
     assert torch.equal(read.tensors["word_embedding.weight"], TENSORS["word_embedding.weight"])
     assert read.tokenizer is not None
-    assert load_tokenizer(read.tokenizer, folder).fingerprint == tokenizer.fingerprint
-    assert read.manifest["format"] == 1
-    assert read.manifest["license"] == "CC0-1.0"
-    assert read.manifest["abilities"] == ["token"]
-    assert read.manifest["provenance"] == {"recipe": "test"}
+    assert read.tokenizer.fingerprint == tokenizer.fingerprint
+    assert read.license == "CC0-1.0"
+    assert read.abilities == ("token",)
+    assert read.provenance == {"recipe": "test"}
 
 
 def test_a_model_folder_can_be_moved(folder, tmp_path, tokenizer):
     moved = folder.rename(tmp_path / "elsewhere")
     read = read_model_folder(moved)
     assert read.tokenizer is not None
-    assert load_tokenizer(read.tokenizer, moved).fingerprint == tokenizer.fingerprint
+    assert read.tokenizer.fingerprint == tokenizer.fingerprint
 
 
 def test_a_model_without_a_tokenizer_is_read_without_one(tmp_path):
-    folder = write_model_folder(tmp_path / "bare", TENSORS, MODEL, None, provenance={})
+    folder = write_model_folder(tmp_path / "bare", Found(MODEL, TENSORS, None))
     assert read_model_folder(folder).tokenizer is None
 
 
@@ -99,7 +105,7 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path, tokenizer):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "main.tex").write_text("")
     with pytest.raises(UsageError, match="holds files that are not a model"):
-        write_model_folder(tmp_path / "thesis", TENSORS, MODEL, tokenizer, provenance={})
+        write_model_folder(tmp_path / "thesis", Found(MODEL, TENSORS, tokenizer))
 
 
 def test_a_full_disk_leaves_the_older_model(folder, tokenizer, monkeypatch):
@@ -109,13 +115,13 @@ def test_a_full_disk_leaves_the_older_model(folder, tokenizer, monkeypatch):
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", fail)
         with pytest.raises(MachineError, match="No space left on device"):
-            write_model_folder(folder, {}, MODEL, tokenizer, provenance={})
+            write_model_folder(folder, Found(MODEL, {}, tokenizer))
     assert read_model_folder(folder).tensors.keys() == TENSORS.keys()
     assert [path.name for path in folder.parent.iterdir() if "partial" in path.name] == []
 
 
 def test_an_older_model_is_replaced(folder, tokenizer):
     newer = {"word_embedding.weight": torch.ones(3, 4)}
-    write_model_folder(folder, newer, MODEL, tokenizer, provenance={})
+    write_model_folder(folder, Found(MODEL, newer, tokenizer))
     assert read_model_folder(folder).tensors["word_embedding.weight"][2, 3] == 1.0
     assert [path.name for path in folder.parent.iterdir() if "partial" in path.name] == []

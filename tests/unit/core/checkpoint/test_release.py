@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmctl.core.checkpoint.find import Found, find
+from glmctl.core.checkpoint.find import find
+from glmctl.core.checkpoint.folder import Found
 from glmctl.errors import InputError, UsageError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glmctl.core.checkpoint.folder import read_model_folder, write_model_folder
+from glmctl.core.checkpoint.folder import Found, read_model_folder, write_model_folder
 from glmctl.core.open import Glm, load, without_integers
 from glmctl.core.quantization.absmax import dequantize, pack, quantize
 from glmctl.core.quantization.swap import QuantizedLinear
@@ -41,15 +41,9 @@ def folder(tiny_model: Path, bits: int, tmp_path: Path) -> Path:
             tensors[name] = values if bits == 8 else pack(values)
             tensors[f"{name}_scale"] = scale
     glm = load(tiny_model)
-    return write_model_folder(
-        tmp_path / "few",
-        tensors,
-        glm.config,
-        glm.tokenizer,
-        provenance={},
-        quantize=QuantizationConfig(bits=bits),
-        license="none",
-    )
+    section = QuantizationConfig(bits=bits)
+    found = Found(glm.config, tensors, glm.tokenizer, license="none", quantize=section)
+    return write_model_folder(tmp_path / "few", found)
 
 
 def test_a_quantized_folder_loads_as_integers(folder: Path, plain: Glm, bits: int):
@@ -94,8 +88,8 @@ def test_a_quantized_model_is_saved_as_it_was_read(folder: Path, bits: int, tmp_
     copy = read_model_folder(load(folder).save(tmp_path / "copy"))
     before = read_model_folder(folder)
     assert copy.quantize == before.quantize == QuantizationConfig(bits=bits)
-    assert copy.manifest["digests"] == before.manifest["digests"]
-    assert copy.manifest["license"] == "none"
+    assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in copy.tensors.items())
+    assert copy.license == "none"
 
 
 def test_a_plain_model_is_left_as_it_is(tiny_model: Path):

@@ -13,7 +13,7 @@ from glmctl.core.checkpoint import dialects
 from glmctl.core.checkpoint.dialects import hub_glm
 from glmctl.core.checkpoint.dialects.detect import dialects as known_dialects
 from glmctl.core.checkpoint.dialects.dialect import Format
-from glmctl.core.checkpoint.find import Found
+from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.write import misfits
 from glmctl.core.open import load
 from glmctl.errors import GlmctlError, InputError
