@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, BadParameter, Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.recipe import show_published
 
 if TYPE_CHECKING:
     from glmctl.stages.evaluate import Evaluation, TaskResult
@@ -20,7 +21,8 @@ NUM_NAMED = 10  # rows with a problem
 
 def eval(
     suite: Annotated[
-        str | None, Argument(metavar="SUITE|TASK|TASK.toml", help="What to evaluate; see --list.")
+        str | None,
+        Argument(metavar="SUITE|TASK|TASK.toml|RECIPE", help="What to evaluate; see --list."),
     ] = None,
     checkpoint: Annotated[
         str, Argument(metavar="CKPT", help="A model or run folder, a checkpoint, or a name.")
@@ -102,6 +104,7 @@ def show_scores(result: Evaluation) -> None:
     render.table(columns, [row(name, task) for name, task in result.tasks.items()])
     if result.average is not None:
         render.say(f"average of the suite: {result.average:.2f}")
+    show_published(result.published)
     for protocol in dict.fromkeys(task.protocol for task in result.tasks.values()):
         names = (name for name, task in result.tasks.items() if task.protocol == protocol)
         render.say(f"{protocol}: {', '.join(names)}")

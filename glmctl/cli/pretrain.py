@@ -19,9 +19,10 @@ def pretrain(
 ) -> None:
     """Pretrain a GLM on the blank-infilling objective that RECIPE describes."""
     from glmctl.recipe.find import recipe_name
-    from glmctl.recipe.load import load_recipe
+    from glmctl.recipe.load import load_recipe, require_stage
     from glmctl.recipe.plan import make_plan
 
+    require_stage(recipe_path, "pretrain", "record")
     recipe = load_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
     if dry_run:
         from glmctl.core.tokenizer.rows import with_vocabulary

@@ -1,8 +1,9 @@
 """The command `glmctl recipe`: look at recipes, compare, copy and check them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Exit, Option
 
@@ -22,7 +23,7 @@ def ls(as_json: options.Json = False) -> None:
     """List the built-in recipes."""
     from glmctl.core.tokenizer.rows import with_vocabulary
     from glmctl.recipe.find import builtin_recipes, recipe_name
-    from glmctl.recipe.finetune import load_any
+    from glmctl.recipe.kinds import load_any
     from glmctl.recipe.plan import count_parameters
     from glmctl.recipe.schema import Recipe
 
@@ -56,8 +57,8 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
-    from glmctl.recipe.finetune import trace_any
     from glmctl.recipe.keys import flatten, values_of
+    from glmctl.recipe.kinds import trace_any
     from glmctl.recipe.load import DEFAULT, to_toml
 
     recipe, origins = trace_any(recipe_path, overrides or (), gpus=gpus, topology=topology)
@@ -83,10 +84,30 @@ def show(
         render.say(to_toml(recipe).rstrip())
 
 
+def show_published(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print our scores beside those of the literature."""
+    if rows:
+        columns = ("metric", "ours", "published", "difference", "of", "certainty")
+        render.table(
+            columns,
+            [
+                (
+                    it["metric"],
+                    f"{it['ours']:.2f}",
+                    f"{it['published']:g}",
+                    f"{it['difference']:+.2f}",
+                    it["model"] or "",
+                    it["certainty"],
+                )
+                for it in rows
+            ],
+        )
+
+
 def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
     """List the keys in which RECIPE and OTHER differ, with both values."""
-    from glmctl.recipe.finetune import load_any
     from glmctl.recipe.keys import differences
+    from glmctl.recipe.kinds import load_any
 
     found = differences(load_any(a), load_any(b))
     if as_json:

@@ -230,7 +230,7 @@ def position_fits_the_objective(recipe: Recipe) -> Lines:
 
 
 def stage_has_what_it_reads(recipe: Recipe) -> Lines:
-    stage, needs = recipe.recipe.stage, recipe.recipe.needs
+    stage = recipe.recipe.stage
     for owner, name, section, what in (
         ("quantize", "quantize", recipe.quantize, "the model to quantize"),
         ("finetune", "task", recipe.task, "what to train for"),
@@ -242,10 +242,13 @@ def stage_has_what_it_reads(recipe: Recipe) -> Lines:
                 f"recipe.stage: {stage!r} does not read the section [{name}]; set it to "
                 f"{owner!r}, or leave the section out"
             )
-    if stage == "record" and needs is None:
-        yield "recipe.needs: missing; a record says what a run would need, or state another stage"
-    if stage != "record" and needs is not None:
-        yield f"recipe.needs: is not read with stage {stage!r}; leave it out"
+
+
+def record_says_what_it_needs(head: schema.RecipeConfig) -> Lines:
+    if head.stage == "record" and head.needs is None:
+        yield "needs: missing; a record says what a run would need, or state another stage"
+    if head.stage != "record" and head.needs is not None:
+        yield f"needs: is not read with stage {head.stage!r}; leave it out"
 
 
 def divides(key: str, divisor: int, name: str, number: int) -> Lines:

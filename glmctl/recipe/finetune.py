@@ -24,17 +24,16 @@ from glmctl.recipe.load import (
     Tables,
     checked,
     choose_layout,
-    load_recipe,
     merge,
     override,
     read_files,
+    require_stage,
     table_at,
-    trace_recipe,
 )
 from glmctl.recipe.schema import (
     AdapterConfig,
     OptimizerConfig,
-    Recipe,
+    PublishedConfig,
     RecipeConfig,
     ScheduleConfig,
     TopologyConfig,
@@ -81,11 +80,6 @@ class RateConfig(OptimizerConfig):
     """Left out: 1e-5 at a width of 1024, and more, with the square, for narrower models."""
 
 
-def stage_is_finetune(recipe: "FinetuneRecipe") -> Iterator[str]:
-    if recipe.recipe.stage != "finetune":
-        yield f"recipe.stage: {recipe.recipe.stage!r}; glmctl finetune runs 'finetune'"
-
-
 def axes_are_known(recipe: "FinetuneRecipe") -> Iterator[str]:
     known = [*AXES, *(key for key, _ in all_keys(FinetuneRecipe) if "." in key)]
     for axis, values in recipe.matrix.items():
@@ -107,7 +101,7 @@ def axes_are_known(recipe: "FinetuneRecipe") -> Iterator[str]:
 class FinetuneRecipe(Section):
     """One fine-tuning, or all those of a matrix."""
 
-    checks = (stage_is_finetune, axes_are_known, batch_divides)
+    checks = (axes_are_known, batch_divides)
 
     recipe: RecipeConfig
     task: dict[str, Any] = Field(default_factory=dict)
@@ -120,6 +114,7 @@ class FinetuneRecipe(Section):
     topology: TopologyConfig = TopologyConfig()
     track: TrackConfig = TrackConfig()
     adapter: AdapterConfig | None = None
+    published: tuple[PublishedConfig, ...] = ()
     matrix: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Values of some keys: one run for each combination; an item of task or model may be a table
     of its name and sections to change."""
@@ -143,36 +138,6 @@ class FinetuneRun:
         return OTHER_CHARACTERS.sub("_", "-".join(parts))
 
 
-def load_any(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe | FinetuneRecipe:
-    """Read and check a recipe of any stage.
-
-    Raises:
-        UsageError: with every mistake, one line each.
-    """
-    if leaves_the_model_open(path_or_name):
-        return trace_finetuning(path_or_name, overrides)[0]
-    return load_recipe(path_or_name, overrides)
-
-
-def trace_any(
-    path_or_name: str,
-    overrides: Sequence[str] = (),
-    *,
-    gpus: int | None = None,
-    topology: str | None = None,
-) -> tuple[Recipe | FinetuneRecipe, dict[str, Origin]]:
-    """As `load_any`, and by dotted key who stated what."""
-    trace = trace_finetuning if leaves_the_model_open(path_or_name) else trace_recipe
-    return trace(path_or_name, overrides, gpus=gpus, topology=topology)
-
-
-def leaves_the_model_open(path_or_name: str) -> bool:
-    """Whether a recipe is of fine-tuning and not that of a run, which states its model."""
-    tables = read_files(find_recipe(path_or_name), path_or_name).tables
-    is_tuning = table_at(tables, "recipe").get("stage") == "finetune"
-    return is_tuning and "num_layers" not in table_at(tables, "model")
-
-
 def trace_finetuning(
     path_or_name: str,
     overrides: Sequence[str] = (),
@@ -185,6 +150,7 @@ def trace_finetuning(
     Raises:
         UsageError: with every mistake, one line each, also those of the runs of its matrix.
     """
+    require_stage(path_or_name, "finetune")
     draft = Draft(deepcopy(USUAL))
     files = read_files(find_recipe(path_or_name), path_or_name)
     merge(draft.tables, files.tables)

@@ -15,7 +15,13 @@ import tomli_w
 from pydantic import ValidationError
 
 from glmctl.errors import UsageError
-from glmctl.recipe.find import find_parent, find_recipe, is_builtin, recipe_name
+from glmctl.recipe.find import (
+    builtin_recipes,
+    find_parent,
+    find_recipe,
+    is_builtin,
+    recipe_name,
+)
 from glmctl.recipe.keys import flatten, section_of, values_of
 from glmctl.recipe.schema import Recipe
 from glmctl.recipe.section import Section
@@ -70,21 +76,22 @@ def load_recipe(
     Raises:
         UsageError: with every mistake, one line each.
     """
-    return trace_recipe(path_or_name, overrides, gpus=gpus, topology=topology)[0]
+    return trace_recipe(Recipe, path_or_name, overrides, gpus=gpus, topology=topology)[0]
 
 
 def trace_recipe(
+    kind: type[Root],
     path_or_name: str,
     overrides: Sequence[str] = (),
     *,
     gpus: int | None = None,
     topology: str | None = None,
-) -> tuple[Recipe, dict[str, Origin]]:
+) -> tuple[Root, dict[str, Origin]]:
     """As `load_recipe`, and by dotted key who stated what; the other keys have their default."""
     draft = read_files(find_recipe(path_or_name), path_or_name)
     problems = [override(draft, text) for text in overrides]
     problems.append(choose_layout(draft, gpus, topology))
-    return checked(Recipe, draft, path_or_name, problems), draft.origins
+    return checked(kind, draft, path_or_name, problems), draft.origins
 
 
 def make_recipe(tables: Tables, place: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -146,8 +153,10 @@ def read_files(path: Path, place: str) -> Draft:
         tables = parse(file, place)
         head = table_at(tables, "recipe")
         parent = head.pop("extends", None)
-        for key in OWN_CLAIMS if chain else ():
-            head.pop(key, None)
+        if chain:
+            tables.pop("published", None)
+            for key in OWN_CLAIMS:
+                head.pop(key, None)
         name = f"{recipe_name(file)}.toml" if is_builtin(file) else str(file)
         chain.append((tables, Origin("parent" if chain else "file", name)))
         file = None if parent is None else find_parent(file, parent, place)
@@ -155,6 +164,36 @@ def read_files(path: Path, place: str) -> Draft:
     for tables, origin in reversed(chain):
         draft.lay(tables, origin)
     return draft
+
+
+def stage_of(name: str) -> str | None:
+    """The stage of a recipe; None: there is no recipe of this name."""
+    path = Path(name)
+    if path.is_file() and path.suffix == ".toml":
+        if "recipe" not in parse(path, name):
+            return None
+    elif name.removesuffix(".toml") not in map(recipe_name, builtin_recipes()):
+        return None
+    head = table_at(read_files(find_recipe(name), name).tables, "recipe")
+    return str(head.get("stage", "pretrain"))
+
+
+def require_stage(name: str, *wanted: str) -> None:
+    """Refuse a recipe that another command runs, or none.
+
+    Raises:
+        UsageError: naming that command, or what a record lacks.
+    """
+    stage = stage_of(name)
+    if stage is None or (stage in wanted and stage != "record"):
+        return
+    if stage == "record":
+        tables = read_files(find_recipe(name), name).tables
+        if stage in wanted and "model" in tables:
+            return  # it has a plan
+        needs = table_at(tables, "recipe").get("needs")
+        raise UsageError(name, f"is a record, which nothing runs; that would need {needs}")
+    raise UsageError(name, f"is a recipe of stage {stage!r}; run: glmctl {stage} {name}")
 
 
 def table_at(tables: Any, *keys: str) -> Tables:

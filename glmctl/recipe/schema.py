@@ -14,6 +14,7 @@ from glmctl.recipe.section import Probability, Section
 
 Certainty = Literal["paper", "code", "derived", "recalled", "claimed"]
 OnError = Literal["stop", "skip"]
+Stage = Literal["pretrain", "finetune", "eval", "quantize", "record"]
 Sharding = Literal["none", "zero1", "zero2", "zero3"]
 Target = Literal["attention.query_key_value", "attention.output", "ffn.up", "ffn.down"]
 
@@ -21,9 +22,11 @@ Target = Literal["attention.query_key_value", "attention.output", "ffn.up", "ffn
 class RecipeConfig(Section):
     """What the experiment is and where its numbers come from."""
 
+    checks = (checks.record_says_what_it_needs,)
+
     schema_: Literal[1] = Field(default=1, alias="schema")
     """Number of this grammar."""
-    stage: Literal["pretrain", "finetune", "quantize", "record"] = "pretrain"
+    stage: Stage = "pretrain"
     """What the recipe is for; a record is listed and planned, and nothing runs it."""
     needs: str | None = None
     """record: what a run would need and does not have, as "its corpus, which is not published"."""
@@ -33,6 +36,22 @@ class RecipeConfig(Section):
     """Paper, table and row, or the reason why the recipe exists."""
     certainty: Certainty | None = None
     """How sure the numbers are; None for recipes that are our own."""
+
+
+class PublishedConfig(Section):
+    """A number of the literature that ours is compared with."""
+
+    metric: str
+    """TASK/METRIC as `glmctl eval` names them, as copa/accuracy; SUITE/average; or one of its own
+    where no command here measures it."""
+    value: float
+    """In per cent, but for perplexities and the like."""
+    model: str | None = None
+    """The model it is of, where the recipe states numbers of several."""
+    certainty: Certainty
+    """How sure the number is; a recalled one waits for somebody to look it up."""
+    source: str
+    """Paper and table."""
 
 
 class ObjectiveConfig(Section):
@@ -379,6 +398,7 @@ class Recipe(Section):
     adapter: AdapterConfig | None = None
     task: dict[str, Any] | None = None
     """What a fine-tuning trains for: the table [task] of a file for `glmctl eval`."""
+    published: tuple[PublishedConfig, ...] = ()
 
     @property
     def planned_steps(self) -> int | None:

@@ -33,6 +33,7 @@ from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.train.precision import choose_device
 from glmctl.core.train.preflight import word_problems
 from glmctl.errors import InputError, UsageError
+from glmctl.recipe.published import compare_scores
 
 SCHEMA = "glmctl.Evaluation/1"
 WAYS: Mapping[Kind, str] = {
@@ -99,6 +100,8 @@ class Evaluation:
     tasks: Mapping[str, TaskResult]
     average: float | None
     """Of the tasks of the suite, each the mean of its metrics in per cent, as its authors do."""
+    published: Sequence[Mapping[str, Any]]
+    """Those scores that the recipe states numbers of the literature for, beside these."""
     limit: int | None
     out: str
     submission: str | None
@@ -207,6 +210,7 @@ def run(
         glm.license,
         results,
         average(suite, results),
+        compare_scores(name, model, {task: it.metrics for task, it in results.items()}),
         limit,
         str(folder),
         send(folder, [it for it in requests if it.task.name in results]),

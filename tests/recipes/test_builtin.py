@@ -6,14 +6,16 @@ import pytest
 from glmctl.core.tasks.find import check_recipe, task_of_recipe
 from glmctl.errors import UsageError
 from glmctl.recipe.find import builtin_folder, builtin_recipes, find_recipe, recipe_name
-from glmctl.recipe.finetune import leaves_the_model_open, runs_of, trace_finetuning
+from glmctl.recipe.finetune import FinetuneRecipe, runs_of, trace_finetuning
+from glmctl.recipe.kinds import EvalRecipe, kind_of
 from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.plan import GIB, count_parameters, make_plan
 from glmctl.stages import pretrain
 
 ALL = [recipe_name(file) for file in builtin_recipes()]
-TUNINGS = [name for name in ALL if leaves_the_model_open(name)]
-NAMES = [name for name in ALL if name not in TUNINGS]
+TUNINGS = [name for name in ALL if kind_of(name) is FinetuneRecipe]
+EVALS = [name for name in ALL if kind_of(name) is EvalRecipe]
+NAMES = [name for name in ALL if name not in (*TUNINGS, *EVALS)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from glmctl.core.data.text import COMPRESSED
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.errors import UsageError
-from glmctl.recipe.find import find_recipe, is_builtin
-from glmctl.recipe.finetune import FinetuneRecipe, load_any, runs_of
-from glmctl.recipe.load import merge, parse
+from glmctl.recipe.find import find_recipe, is_builtin, recipe_name
+from glmctl.recipe.finetune import FinetuneRecipe, runs_of
+from glmctl.recipe.kinds import EvalRecipe, load_any
+from glmctl.recipe.load import merge, parse, require_stage, stage_of
 
 KEYS = tuple(TaskConfig.model_fields)
 EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
@@ -70,8 +71,9 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
     Raises:
         UsageError: nothing has this name, or the file is not as the schema says.
     """
-    if name.endswith(".toml"):
-        suite = read_suite(Path(name), is_own=True)
+    if name.endswith(".toml") or stage_of(name) == "eval":
+        is_recipe = stage_of(name) == "eval"
+        suite = suite_of_recipe(name) if is_recipe else read_suite(Path(name), is_own=True)
         return suite, suite.main
     suites = builtin_suites()
     found = [(it, it.main) for it in suites if name == it.name]
@@ -83,9 +85,29 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
         raise UsageError(name, f"is a task of several suites; name {clear}")
     if found:
         return found[0]
+    require_stage(name, "eval")
     known = [suite.name for suite in suites]
     known += [task.name for suite in suites for task in suite.tasks]
     raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")
+
+
+def suite_of_recipe(path_or_name: str) -> Suite:
+    """The tasks of a recipe of stage eval.
+
+    Raises:
+        UsageError: naming every mistake, or tasks whose data lies in several places.
+    """
+    recipe, file = load_any(path_or_name), find_recipe(path_or_name)
+    assert isinstance(recipe, EvalRecipe)
+    pairs = [task_of_recipe(table, file) for table in recipe.tasks]
+    suite, tasks = pairs[0][0], tuple(task for _, task in pairs)
+    if strange := {it.name for it, _ in pairs if it.folder != suite.folder}:
+        problem = f"has tasks of {suite.name} and of {', '.join(sorted(strange))}"
+        raise UsageError(
+            path_or_name, f"{problem}, which lie in several folders; write two recipes"
+        )
+    names = tuple(task.name for task in tasks)
+    return replace(suite, name=recipe_name(path_or_name), tasks=tasks, main=names)
 
 
 def aliases(suite: Suite, task: TaskConfig) -> tuple[str, str]:
@@ -109,6 +131,9 @@ def check_recipe(path_or_name: str) -> None:
     if isinstance(recipe, FinetuneRecipe):
         for run in runs_of(recipe, path_or_name):
             task_of_recipe(run.recipe.task, find_recipe(path_or_name))
+    elif isinstance(recipe, EvalRecipe):
+        if recipe.recipe.stage == "eval":
+            suite_of_recipe(path_or_name)
     elif recipe.task is not None:
         task_of_recipe(recipe.task, path)
 

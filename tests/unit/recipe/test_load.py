@@ -5,6 +5,7 @@ import pytest
 from glmctl.errors import UsageError
 from glmctl.recipe.find import recipe_name
 from glmctl.recipe.load import Origin, expand_path, load_recipe, to_toml, trace_recipe
+from glmctl.recipe.schema import Recipe
 
 SMALL = """
 [recipe]
@@ -79,7 +80,7 @@ def test_ten_mistakes_are_reported_at_once(tmp_path):
         "modle: unknown key; did you mean 'model'?",
         "objective.mask_ration: unknown key; did you mean 'mask_ratio'?",
         "objective.token_weight: all four weights are 0; give one of them a positive value",
-        "recipe.stage: should be 'pretrain', 'finetune', 'quantize' or 'record'; "
+        "recipe.stage: should be 'pretrain', 'finetune', 'eval', 'quantize' or 'record'; "
         'found "pretrian"',
         "train.global_batch_size: 9 is not a multiple of micro_batch_size 2 x 1 GPUs = 2; "
         "try micro_batch_size 1 or 3",
@@ -362,7 +363,7 @@ def test_variables_are_not_needed_to_load(monkeypatch):
 def test_each_stated_value_says_who_stated_it_last(small, tmp_path):
     child = "[recipe]\nextends = 'small.toml'\n[train]\nsteps = 10"
     path = write(tmp_path, "child.toml", child)
-    recipe, origins = trace_recipe(path, ["train.seed=7"], topology="pair")
+    recipe, origins = trace_recipe(Recipe, path, ["train.seed=7"], topology="pair")
     assert recipe.topology.note == "two of them"
     assert origins["train.steps"] == Origin("file", path)  # the same value as the parent's
     assert origins["model.num_layers"] == Origin("parent", f"{tmp_path}/small.toml")
@@ -373,12 +374,12 @@ def test_each_stated_value_says_who_stated_it_last(small, tmp_path):
 
 
 def test_a_builtin_file_is_named_by_its_place_among_the_recipes():
-    _, origins = trace_recipe("glm-large", gpus=8)
+    _, origins = trace_recipe(Recipe, "glm-large", gpus=8)
     assert origins["model.num_layers"] == Origin("file", "glm-large.toml")
     assert origins["model.max_positions"] == Origin("parent", "glm-base.toml")
     assert origins["topology.nodes"] == Origin("layout", "--gpus 8")
 
 
 def test_a_table_that_is_set_as_a_whole_is_known_by_its_keys(small):
-    _, origins = trace_recipe(small, ["schedule={kind='linear', warmup_steps=1}"])
+    _, origins = trace_recipe(Recipe, small, ["schedule={kind='linear', warmup_steps=1}"])
     assert origins["schedule.warmup_steps"] == Origin("set", "--set")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from glmctl.errors import UsageError
-from glmctl.recipe.finetune import FinetuneRecipe, load_any, runs_of, trace_any, trace_finetuning
+from glmctl.recipe.finetune import FinetuneRecipe, runs_of, trace_finetuning
+from glmctl.recipe.kinds import load_any, trace_any
 from glmctl.recipe.load import to_toml
 
 HEAD = '[recipe]\nstage = "finetune"\nsource = "test"\n'
@@ -100,8 +101,8 @@ def test_mistakes_say_where_they_are(recipe_file, text, message):
 
 
 def test_another_stage_is_no_fine_tuning(recipe_file):
-    found = problems_of(recipe_file('[task]\nname = "rte"', '[recipe]\nsource = "test"\n'))
-    assert found == ("recipe.stage: 'pretrain'; glmctl finetune runs 'finetune'",)
+    path = recipe_file('[task]\nname = "rte"', '[recipe]\nsource = "test"\n')
+    assert problems_of(path) == (f"is a recipe of stage 'pretrain'; run: glmctl pretrain {path}",)
 
 
 def test_the_text_of_what_may_be_forgotten_is_a_key(recipe_file):

@@ -1,0 +1,86 @@
+"""Our scores beside published ones."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from glmctl.recipe.published import compare, compare_scores
+from glmctl.recipe.schema import PublishedConfig
+
+
+def number(metric: str, value: float, model: str | None = None) -> PublishedConfig:
+    return PublishedConfig(
+        metric=metric, value=value, model=model, certainty="recalled", source="Table 1"
+    )
+
+
+PUBLISHED = [
+    number("copa/accuracy", 76.0, "glm-large"),
+    number("copa/accuracy", 71.0, "glm-base"),
+    number("rte/accuracy", 74.0, "glm-large"),
+]
+
+
+def test_what_is_measured_is_compared_with_the_numbers_of_the_same_model():
+    (row,) = compare(PUBLISHED, "runs/glm-base", {"copa/accuracy": 70.5, "cb/accuracy": 1.0})
+    assert row == {
+        "metric": "copa/accuracy",
+        "ours": 70.5,
+        "published": 71.0,
+        "difference": -0.5,
+        "model": "glm-base",
+        "certainty": "recalled",
+        "source": "Table 1",
+    }
+
+
+@pytest.mark.parametrize("model", [None, "runs/mine"])
+def test_another_model_is_compared_with_all(model):
+    rows = compare(PUBLISHED, model, {"copa/accuracy": 80.0})
+    assert [(row["model"], row["difference"]) for row in rows] == [
+        ("glm-large", 4.0),
+        ("glm-base", 9.0),
+    ]
+
+
+RUN = """
+[recipe]
+stage = "{stage}"
+source = "test"
+[model]
+num_layers = 1
+hidden_size = 8
+num_attention_heads = 2
+max_positions = 16
+[data]
+sequence_length = 16
+corpus = [{{ name = "train", path = "train.csv" }}]
+[train]
+initial_model = "runs/glm-base"
+epochs = 2
+global_batch_size = 4
+micro_batch_size = 2
+{task}
+[[published]]
+metric = "mood/accuracy"
+model = "glm-base"
+value = 60.0
+certainty = "paper"
+source = "Table 1"
+"""
+TASK = '[task]\npatterns = ["{text} [MASK]"]\nverbalizer = { 1 = "good", 0 = "bad" }'
+
+
+def test_a_fine_tuning_is_compared_by_the_recipe_in_its_folder(tmp_path: Path):
+    (tmp_path / "recipe.toml").write_text(RUN.format(stage="finetune", task=TASK))
+    results = {"mood": {"accuracy": SimpleNamespace(value=61.5)}}
+    (row,) = compare_scores("mood", str(tmp_path), results)
+    assert (row["difference"], row["model"]) == (1.5, "glm-base")
+
+
+def test_a_pretraining_is_not_compared_by_what_others_reached_after_it(tmp_path: Path):
+    (tmp_path / "recipe.toml").write_text(RUN.format(stage="pretrain", task=""))
+    results = {"mood": {"accuracy": SimpleNamespace(value=61.5)}}
+    assert compare_scores("mood", str(tmp_path), results) == []
+    assert compare_scores("mood", "glmctl-default", results) == []
