@@ -30,6 +30,7 @@ from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
 from glmctl.core.tasks.read import read_parts
 from glmctl.core.tasks.schema import LISTED, Kind, Policy, SubmissionConfig, TaskConfig
 from glmctl.core.tasks.submission import pack, write_submission
+from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.core.train.precision import choose_device
 from glmctl.core.train.preflight import word_problems
 from glmctl.errors import InputError, UsageError
@@ -322,7 +323,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         "data": data_digest(request),
         "limit": effort.limit,
     }
-    predictions = put(glm, asker, questions, made_from, effort)
+    predictions = put(glm, asker, questions, made_from, effort, task.name)
     if request.submission is not None:
         write_submission(effort.folder / request.submission.file, request.submission, predictions)
     judged = judge(predictions)
@@ -337,7 +338,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         values,
         {} if is_new else dict(by_part(task, judged)),
         None if is_new else majority(task, judged),
-        blind_score(glm, asker, questions) if task.kind == "infill" else None,
+        blind_score(glm, asker, questions, made_from, effort) if task.kind == "infill" else None,
         len({row.group for row in judged}),
         len(judged),
         len(problems),
@@ -349,6 +350,11 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         (
             *notes(asker, questions),
             *of_written(asker, questions, predictions),
+            *(
+                f"{name}: answered where log P({NO_ANSWER}) - log P(answer) <= {it.threshold:.4g}"
+                for name, it in values.items()
+                if it.threshold is not None
+            ),
             *(INCOMPLETE if is_new and (problems or effort.limit) else ()),
         ),
         task.status,
@@ -387,9 +393,9 @@ def put(
     questions: Sequence[Question],
     made_from: Mapping[str, Any],
     effort: Effort,
+    name: str,
 ) -> list[Prediction]:
     """The predictions for all questions; those that were made before are not made again."""
-    name = asker.task.name
     journal = open_journal(effort.folder / name, made_from, questions)
     if journal.changed:
         effort.note(f"{name}: starts over; not as before: {', '.join(journal.changed)}")
@@ -413,12 +419,17 @@ def put(
     return predictions
 
 
-def blind_score(glm: Glm, asker: Asker, questions: Sequence[Question]) -> float:
+def blind_score(
+    glm: Glm,
+    asker: Asker,
+    questions: Sequence[Question],
+    made_from: Mapping[str, Any],
+    effort: Effort,
+) -> float:
     """The score when the words around the blanks are hidden from the model."""
     hidden = blinded(questions, asker.special)
-    with evaluating(glm.module):
-        judged = judge(answer(glm.module, asker, hidden, lambda _: None))
-    return measure(asker.task.metrics[0], judged, ()).value
+    predictions = put(glm, asker, hidden, made_from, effort, f"{asker.task.name}/blind")
+    return measure(asker.task.metrics[0], judge(predictions), ()).value
 
 
 def send(folder: Path, requests: Sequence[Request]) -> str | None:

@@ -45,6 +45,16 @@ def test_what_was_answered_is_not_asked_again(glmctl, tiny_model, tmp_path, own)
     assert file.read_bytes() == whole
 
 
+def test_a_baseline_is_not_asked_again_either(glmctl, tiny_model, tmp_path):
+    (tmp_path / "own.toml").write_text('[task]\nkind = "infill"\ndecode = { max_new_tokens = 4 }\n')
+    (tmp_path / "rows.jsonl").write_text('{"text": "The grey cat sleeps beside the oven."}\n')
+    args = ("eval", "own.toml", str(tiny_model), "--data", "rows.jsonl", "--out", "out")
+    assert "before" not in glmctl(*args).stderr
+    again = glmctl(*args)
+    assert again.returncode == 0, again.stderr
+    assert "own/blind: 1 of 1 were answered before" in again.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "what"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from glmctl.core.decode.infill import fill_blanks
-from glmctl.core.decode.score import MAX_TOKENS, score_candidates
+from glmctl.core.decode.score import MAX_TOKENS, Candidate, score_candidates, sum_log_probs
 from glmctl.core.model.glm import GLM
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.metrics import Judged, measure
@@ -88,9 +88,13 @@ def write(
     fills = fill_blanks(
         model, prompts, asker.special, asker.tokenizer.size, asker.task.decode, batch
     )
+    scores: Sequence[float | None] = [None] * len(batch)
+    if asker.no_answer:
+        without = [Candidate(it.part_a, (), it.places[0], asker.no_answer) for it in prompts]
+        scores = sum_log_probs(model, without, asker.special.sop)
     return {
-        number: asker.written(questions[number], filled)
-        for number, filled in zip(batch, fills, strict=True)
+        number: asker.written(questions[number], filled, score)
+        for number, filled, score in zip(batch, fills, scores, strict=True)
     }
 
 
@@ -120,7 +124,14 @@ def batches(
 
 def judge(predictions: Sequence[Prediction]) -> list[Judged]:
     return [
-        Judged(it.example.group, it.prediction, it.example.golds, it.evidence, it.example.part)
+        Judged(
+            it.example.group,
+            it.prediction,
+            it.example.golds,
+            it.evidence,
+            it.example.part,
+            (*it.scores.items(),),
+        )
         for it in predictions
     ]
 

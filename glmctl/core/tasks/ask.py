@@ -35,6 +35,7 @@ from glmctl.core.tasks.schema import (
     Policy,
     TaskConfig,
 )
+from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import ModelConfig
@@ -151,6 +152,10 @@ class Asker:
         self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
         self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
         """Words of the verbalizer that the tokenizer cuts."""
+        self.no_answer: Ids = ()
+        """What is written where there is no answer, with its end; where that is scored."""
+        if task.weighs_no_answer:
+            self.no_answer = self.answer_ids({CHOICE: NO_ANSWER})
         self.has_index = task.kind == "choice" and task.golds is None and not task.first_is_claim
         """Whether the label says which of the choices is right."""
 
@@ -291,14 +296,17 @@ class Asker:
             ValueError: one is empty.
         """
         assert question.prompt is not None
-        template = self.pattern.answer or self.task.answer
         for gold in dict.fromkeys(question.example.golds):
             if not gold.strip():
                 raise ValueError("has an empty right answer; write something or leave the row out")
-            fields = {**question.example.fields, CHOICE: gold}
-            ids = (*self.encode(self.spaced(fill(template, fields))), self.special.eop)
+            ids = self.answer_ids({**question.example.fields, CHOICE: gold})
             written = ids[: self.task.decode.max_new_tokens]
             yield Candidate(question.part_a, (), question.prompt.places[0], written)
+
+    def answer_ids(self, fields: Mapping[str, str]) -> Ids:
+        """An answer as it is written, with its end."""
+        answer = fill(self.pattern.answer or self.task.answer, fields)
+        return (*self.encode(self.spaced(answer)), self.special.eop)
 
     def hide_words(self, example: Example) -> Question:
         """A text of which a share of the words is hidden; neighbours share a blank.
@@ -395,15 +403,26 @@ class Asker:
         by_answer = dict(zip(question.answers, values, strict=True))
         return Prediction(example, prediction, by_answer, evidence)
 
-    def written(self, question: Question, fills: Sequence[Fill]) -> Prediction:
-        """What the model has written, read: the text with its blanks filled, or the answer."""
+    def written(
+        self, question: Question, fills: Sequence[Fill], no_answer: float | None = None
+    ) -> Prediction:
+        """What the model has written, read: the text with its blanks filled, or the answer.
+
+        `no_answer`: its log-probability, which is kept beside that of the best answer.
+        """
         assert question.prompt is not None
         if self.task.kind == "infill":
             text = insert(question.prompt, fills, self.tokenizer).text
         else:
             text = self.tokenizer.decode(fills[0].ids).strip()
         listed = question.answers and self.listed(question, text)
-        return Prediction(question.example, listed or text, {})
+        scores = {} if no_answer is None else {NO_ANSWER: no_answer}
+        for fill in (fills[0].ranked or fills) if scores else ():
+            answer = self.tokenizer.decode(fill.ids).strip()
+            if answer not in ("", NO_ANSWER):
+                scores[answer] = sum(fill.token_log_probs)
+                break
+        return Prediction(question.example, listed or text, scores)
 
     def listed(self, question: Question, text: str) -> str | None:
         """The listed answer with which a text begins, the longest one; None: none is meant."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from glmctl.core.tasks.ask import NO_EVIDENCE, Evidence
+from glmctl.core.tasks.schema import AT_BEST
 from glmctl.core.tasks.text_metrics import (
+    NO_ANSWER,
     FloatArray,
     bleu,
     bleu_counts,
@@ -41,6 +44,8 @@ class Judged:
     evidence: Evidence = NO_EVIDENCE
     part: str = ""
     """The part of the whole that it counts for."""
+    scores: tuple[tuple[str, float], ...] = ()
+    """Texts that compete, in their order, with their scores."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class Value:
     interval: tuple[float, float]
     method: str
     """wilson: of a share; bootstrap: percentiles over resampled questions."""
+    threshold: float | None = None
+    """Of best_exact and best_f1: a question is answered where having no answer scores no more than
+    this; None where answering none is best."""
 
 
 def measure(name: str, rows: Sequence[Judged], labels: Sequence[str], seed: int = 0) -> Value:
@@ -72,12 +80,19 @@ def measure(name: str, rows: Sequence[Judged], labels: Sequence[str], seed: int 
     else:
         np.add.at(table, places, counts)
     final = FINAL.get(name, ratio)
-    value = float(final(table.sum(0)[None])[0])
+    score: Callable[[FloatArray], FloatArray] = lambda weights: final(weights @ table)  # noqa: E731
+    threshold = None
+    if name in AT_BEST:
+        table = table[table[:, 2].argsort(kind="stable")]
+        gains = table[:, 0].cumsum()
+        threshold = float(table[gains.argmax(), 2]) if gains.max() > 0 else None
+        score = partial(at_best, table)
+    value = float(score(np.ones((1, len(table))))[0])
     is_share = final is ratio and bool((table[:, -1] == 1).all() and np.isin(table, (0, 1)).all())
-    low, high = wilson(value, len(table)) if is_share else bootstrap(table, final, seed)
+    low, high = wilson(value, len(table)) if is_share else bootstrap(len(table), score, seed)
     method = "wilson" if is_share else "bootstrap"
     scale = 1 if name in PLAIN else 100
-    return Value(scale * value, (scale * low, scale * high), method)
+    return Value(scale * value, (scale * low, scale * high), method, threshold)
 
 
 def wilson(share: float, number: int) -> tuple[float, float]:
@@ -89,17 +104,26 @@ def wilson(share: float, number: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    table: FloatArray, final: Callable[[FloatArray], FloatArray], seed: int
+    number: int, score: Callable[[FloatArray], FloatArray], seed: int
 ) -> tuple[float, float]:
-    """The middle 95 % of the values of resampled questions."""
+    """The middle 95 % of the values of so many questions, resampled."""
     generator = np.random.default_rng(seed)
-    number = len(table)
     values = []
     for _ in range(NUM_RESAMPLES // RESAMPLED_AT_ONCE):
         weights = generator.multinomial(number, np.full(number, 1 / number), RESAMPLED_AT_ONCE)
-        values.append(final(weights @ table))  # [R, G] @ [G, K]
+        values.append(score(weights.astype(np.float64)))  # [R, G] -> [R]
     low, high = np.percentile(np.concatenate(values), (2.5, 97.5))
     return float(low), float(high)
+
+
+def at_best(table: FloatArray, weights: FloatArray) -> FloatArray:
+    """The score when just the questions up to the best one are answered, [G, 3], [R, G] -> [R].
+
+    As `find_best_thresh` of evaluate-v2.0.py, which stops within questions that tie, too.
+    """
+    gains = (weights * table[:, 0]).cumsum(1).max(1).clip(0)
+    best: FloatArray = (weights @ table[:, 1] + gains) / weights.sum(1)
+    return best
 
 
 def ratio(totals: FloatArray) -> FloatArray:
@@ -171,6 +195,26 @@ def by_closest(
     )
 
 
+def against_no_answer(
+    compare: Callable[[str, str], float],
+) -> Callable[[Sequence[Judged], Sequence[str]], FloatArray]:
+    """What answering gains, whether there is no answer, and the score of having none, [rows, 3].
+
+    The score is the log-probability of having none less that of the best answer.
+    """
+
+    def counts(rows: Sequence[Judged], labels: Sequence[str]) -> FloatArray:
+        table = []
+        for row in rows:
+            (_, none), (answer, some), *_ = *row.scores, ("", 0.0)
+            has_none = {*row.golds} <= {NO_ANSWER}
+            closest = max((compare(answer, gold) for gold in row.golds), default=0.0)
+            table.append((-bool(answer) if has_none else closest, has_none, none - some))
+        return np.array(table, np.float64)
+
+    return counts
+
+
 def micro_f1(totals: FloatArray) -> FloatArray:
     """F1 of right, predicted and actual, [R, 3] -> [R]."""
     return f1_of(totals[:, 0], totals[:, 1], totals[:, 2])
@@ -191,6 +235,8 @@ COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "matthews": per_label,
     "exact_match": by_closest(same_text),
     "token_f1": by_closest(token_f1),
+    "best_exact": against_no_answer(same_text),
+    "best_f1": against_no_answer(token_f1),
     "char_match": by_closest(same_chars),
     "char_f1": by_closest(char_f1),
     **{name: by_closest(rouge(name)) for name in ROUGE},

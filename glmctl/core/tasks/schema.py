@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.recipe.schema import DecodeConfig
 from glmctl.recipe.section import Probability, Section
 
@@ -29,6 +30,8 @@ Metric = Literal[
     "exact_match",
     "exact_groups",
     "token_f1",
+    "best_exact",
+    "best_f1",
     "char_match",
     "char_f1",
     "rouge1",
@@ -62,6 +65,8 @@ LISTED = ("cloze", "choice")
 """Kinds whose answers are listed."""
 WRITTEN = ("generate", "infill")
 """Kinds whose answers the model writes."""
+AT_BEST: tuple[Metric, ...] = ("best_exact", "best_f1")
+"""Metrics over a threshold of having no answer."""
 ASKED = ("cloze", "choice", "generate")
 """Kinds that ask by patterns."""
 
@@ -327,6 +332,11 @@ class TaskConfig(Section):
         """What a model says of itself that was fine-tuned for the task."""
         return f"task {self.name}"
 
+    @property
+    def weighs_no_answer(self) -> bool:
+        """Whether having no answer is scored beside the answer that is written."""
+        return not {*AT_BEST}.isdisjoint(self.metrics)
+
     def words(self, pattern: PatternConfig) -> Mapping[str, str]:
         """The word of each label under a pattern."""
         return pattern.verbalizer or self.verbalizer
@@ -366,6 +376,9 @@ class TaskConfig(Section):
         is_offered = self.choices and not (self.listed_choices or self.first_is_claim)
         if is_offered and self.labels and len(self.labels) != len(self.choices):
             problems.append(f"labels: {len(self.labels)} for {len(self.choices)} choices")
+        if self.weighs_no_answer and (self.golds is None or self.golds.empty != NO_ANSWER):
+            names = " and ".join(AT_BEST)
+            problems.append(f'metrics: {names} are of golds with empty = "{NO_ANSWER}"')
         if "f1" in self.metrics and len(self.label_names) != 2:
             problems.append("metrics: f1 is of two labels; use f1_macro for more")
         for number, pattern in enumerate(self.patterns):

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from glmctl.core.decode.infill import Prompt
+from glmctl.core.decode.search import Fill
 from glmctl.core.open import load
-from glmctl.core.tasks.answer import ask_all
+from glmctl.core.tasks.answer import answer, ask_all
 from glmctl.core.tasks.ask import Asker, Question
 from glmctl.core.tasks.blind import blinded
 from glmctl.core.tasks.formats import records
@@ -85,6 +87,37 @@ def test_squad_asks_before_the_context_and_expects_n_a_where_it_has_no_answer(
         (("a",), ("six", "at six")), (("b",), ("N/A",)),
     ]  # fmt: skip
     assert task.decode.num_beams == 5
+
+
+def test_having_no_answer_is_scored_beside_the_best_answer(builtin, page):
+    glm = load("glmctl-default")
+    task = builtin("squad_v2")
+    decode = task.decode.model_copy(update={"max_new_tokens": 4})
+    asker = Asker(task.model_copy(update={"decode": decode}), glm.scoring_tokenizer(), glm.config)
+    questions, _ = ask_all(asker, read_examples(page, task))
+    for question, it in zip(questions, answer(glm.module, asker, questions, id), strict=True):
+        assert [*it.scores][:1] == ["N/A"]
+        assert it.prediction in ("N/A", *[*it.scores][1:])  # what is written is the best of both
+        special, prompt = asker.special, question.prompt
+        ids = [*glm.tokenizer.encode(" N/A"), special.eop]
+        read = torch.tensor([[*prompt.part_a, special.sop, *ids[:-1]]])
+        first = len(prompt.part_a)
+        log_probs = glm.logits(read)[0, first:].log_softmax(-1)
+        expected = log_probs[range(len(ids)), ids].sum().item()
+        assert it.scores["N/A"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_best_answer_is_the_first_beam_with_words(builtin, characters, sized):
+    asker = Asker(builtin("squad_v2"), characters, sized(100))
+    example = Example("", (0,), (0,), {"question": "When?", "context": "At six."}, (), ("six",))
+    characters.decode = lambda ids: "".join(map(chr, ids))
+    beams = [
+        Fill(tuple(map(ord, text)), 0.0, "end", token_log_probs=(log_prob, -1.0))
+        for text, log_prob in ((" N/A", -1.0), (" ", -1.5), (" six", -2.0), (" ten", -3.0))
+    ]
+    fill = replace(beams[0], ranked=tuple(beams))
+    written = asker.written(asker.ask(example), [fill], -2.25)
+    assert (written.prediction, written.scores) == ("N/A", {"N/A": -2.25, "six": -3.0})
 
 
 def test_cmrc_asks_in_chinese(builtin, ask, text_of, page):
