@@ -27,12 +27,13 @@ from glmctl.core.tasks.find import Suite, find_suite, home, parts_at, places_of
 from glmctl.core.tasks.hub import fetched
 from glmctl.core.tasks.journal import ORIGIN, open_journal
 from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
-from glmctl.core.tasks.read import read_parts
+from glmctl.core.tasks.read import named, read_parts
 from glmctl.core.tasks.schema import LISTED, Kind, Policy, SubmissionConfig, TaskConfig
 from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.core.train.precision import choose_device
 from glmctl.core.train.preflight import word_problems
+from glmctl.core.train.taught import Taught, taught
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.published import compare_scores
 
@@ -41,7 +42,7 @@ WAYS: Mapping[Kind, str] = {
     "cloze": "cloze",
     "choice": "cloze",
     "generate": "generation",
-    "infill": "infilling",
+    "infill": "infilling of words, and of Chinese characters",
     "text": "language modelling",
 }
 INCOMPLETE = ("rows without a prediction are missing from what is to be sent in",)
@@ -135,6 +136,8 @@ class Effort:
 
     made_from: Mapping[str, Any]
     """What predictions depend on beside task and data."""
+    taught: Taught | None
+    """By the run of the model."""
     limit: int | None
     folder: Path
     progress: Progress
@@ -190,7 +193,7 @@ def run(
     model_digest = digest_all({key: digest(tensor) for key, tensor in tensors.items()})
     origin = made_with(where)
     made_from = {"model": model_digest, **{name: origin[name] for name in RELEVANT}}
-    effort = Effort(made_from, limit, folder, progress, note)
+    effort = Effort(made_from, taught(model), limit, folder, progress, note)
     results: dict[str, TaskResult] = {}
     problems: list[str] = []
     for request in requests:
@@ -314,7 +317,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
     rows = read_parts(request.files, task, effort.limit, shots=request.shots, is_new=is_new)
     questions, problems = ask_all(asker, rows)
     if not questions:
-        raise InputError(str(request.place), *problems[:5])
+        raise InputError(str(request.place), *named(problems))
     made_from = {
         **effort.made_from,
         "task": task.model_dump(mode="json", exclude={"pattern"}),
@@ -346,9 +349,10 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         asker.max_length,
         task.pattern if task.patterns else None,
         asker.scored_by,
-        protocol(glm, asker),
+        protocol(glm, asker, effort.taught),
         (
             *notes(asker, questions),
+            *(effort.taught.notes(task, made_from["data"]) if effort.taught else ()),
             *of_written(asker, questions, predictions),
             *(
                 f"{name}: answered where log P({NO_ANSWER}) - log P(answer) <= {it.threshold:.4g}"
@@ -438,16 +442,17 @@ def send(folder: Path, requests: Sequence[Request]) -> str | None:
     return str(pack(folder, files)) if files else None
 
 
-def protocol(glm: Glm, asker: Asker) -> str:
+def protocol(glm: Glm, asker: Asker, known: Taught | None) -> str:
     """How the model was asked."""
     learned = [it.removeprefix("task ") for it in glm.abilities if it.startswith("task ")]
-    taught = f"fine-tuned for {', '.join(learned)}," if learned else "zero-shot"
+    how = f"fine-tuned for {', '.join(learned)}," if learned else "zero-shot"
     if asker.task.name in learned:
-        taught = "fine-tuned"
+        is_other = known is not None and known.is_other(asker.task)
+        how = f"fine-tuned for another {asker.task.name}," if is_other else "fine-tuned"
     if asker.frame.is_causal:
-        return f"{taught}, left to right"
+        return f"{how}, left to right"
     is_written = asker.writes and asker.task.kind in LISTED
-    return f"{taught} {WAYS['generate' if is_written else asker.task.kind]}"
+    return f"{how} {WAYS['generate' if is_written else asker.task.kind]}"
 
 
 def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:

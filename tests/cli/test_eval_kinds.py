@@ -57,7 +57,7 @@ def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, k
         "cloze": "zero-shot cloze",
         "choice": "zero-shot cloze",
         "generate": "zero-shot generation",
-        "infill": "zero-shot infilling",
+        "infill": "zero-shot infilling of words, and of Chinese characters",
         "text": "zero-shot language modelling",
     }[kind]  # fmt: skip
     is_plain = "perplexity: less is better; not in per cent" in done.stdout

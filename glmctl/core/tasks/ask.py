@@ -30,17 +30,19 @@ from glmctl.core.tasks.schema import (
     LISTED,
     NO_PATTERN,
     SHOTS,
+    SLOT,
     WRITTEN,
     PatternConfig,
     Policy,
     TaskConfig,
 )
-from glmctl.core.tasks.text_metrics import NO_ANSWER
+from glmctl.core.tasks.text_metrics import NO_ANSWER, WORD
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import ModelConfig
+from glmctl.recipe.schema import AdapterConfig
 
-SPACES = re.compile(r"\s+")
+SPACED_WORD = re.compile(rf" ?(?:{WORD.pattern})")
 EDGES = string.punctuation + string.whitespace
 
 
@@ -114,6 +116,7 @@ class Asker:
         tokenizer: of the model.
         model: gives positions and attention.
         policy: whether listed answers are scored or written.
+        adapter: says how many learned vectors stand in the pattern; None: none.
 
     Raises:
         UsageError: the task cannot be done so.
@@ -121,9 +124,17 @@ class Asker:
     """
 
     def __init__(
-        self, task: TaskConfig, tokenizer: Tokenizer, model: ModelConfig, policy: Policy = "auto"
+        self,
+        task: TaskConfig,
+        tokenizer: Tokenizer,
+        model: ModelConfig,
+        policy: Policy = "auto",
+        adapter: AdapterConfig | None = None,
     ) -> None:
-        self.task = task
+        self.has_classes = task.head and (task.kind == "cloze" or task.first_is_claim)
+        """A head scores all labels of one text; else, if there is one, each choice in a text."""
+        self.task = task.model_copy(update={"first_is_claim": False}) if task.head else task
+        task = self.task
         self.tokenizer = tokenizer
         self.special = tokenizer.special
         self.frame = frame_of(tokenizer, is_causal=model.attention == "causal")
@@ -136,6 +147,8 @@ class Asker:
                 f"{task.name}: decode.policy",
                 f"is {policy}, but kind {task.kind} has no listed answers; write auto",
             )
+        if task.head and self.writes:
+            raise UsageError(f"{task.name}: decode.policy", "is decode, but a head answers")
         if self.frame.is_causal and self.writes:
             raise InputError(
                 task.name,
@@ -148,7 +161,7 @@ class Asker:
         self.missing_blank = None if wish in self.special.strings else wish
         """The blank that the pattern wishes for and the model has not; asked with [MASK]."""
         self.lead = " " if any(f" {wish}" in part for part in self.pattern.parts) else ""
-        words = task.words(self.pattern) if task.kind == "cloze" else {}
+        words = task.words(self.pattern) if task.kind == "cloze" and not task.head else {}
         self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
         self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
         """Words of the verbalizer that the tokenizer cuts."""
@@ -158,11 +171,38 @@ class Asker:
             self.no_answer = self.answer_ids({CHOICE: NO_ANSWER})
         self.has_index = task.kind == "choice" and task.golds is None and not task.first_is_claim
         """Whether the label says which of the choices is right."""
+        self.in_front: Ids = ()
+        """Learned vectors before all else, which have ids below zero."""
+        self.in_slots: Sequence[Ids] = ()
+        """Those of each slot of the pattern."""
+        if adapter is not None and adapter.kind == "p_tuning":
+            self.place_vectors(adapter.num_prefix, adapter.num_vectors)
+
+    def place_vectors(self, num_prefix: int, num_vectors: int) -> None:
+        """Share learned vectors out: as many to each slot, the last ones fewer, as released.
+
+        Without a slot all of them stand in front.
+
+        Raises:
+            UsageError: the task asks by no pattern.
+        """
+        if self.pattern is NO_PATTERN:
+            problem = f"p_tuning puts vectors into a pattern, which kind {self.task.kind} has not"
+            raise UsageError("adapter.kind", f"{problem}; choose another task")
+        ids = [-1 - number for number in range(num_prefix + num_vectors)]
+        num_slots = self.pattern.parts.count(SLOT)
+        first = num_prefix if num_slots else len(ids)
+        self.in_front, rest = tuple(ids[:first]), ids[first:]
+        share = -(-len(rest) // max(1, num_slots))
+        self.in_slots = [tuple(rest[n * share : (n + 1) * share]) for n in range(num_slots)]
 
     @property
     def scored_by(self) -> str:
         """What the best answer has the most of."""
         task, rest = self.task, " and what follows it" if self.frame.is_causal else ""
+        if task.head:
+            place = "last" if self.frame.is_causal else "first"
+            return f"score of a head on the hidden state of the {place} token"
         if self.writes:
             how = "" if task.kind in WRITTEN else ", matched with the listed answers"
             return f"what the model writes ({task.decode.num_beams} beams){how}"
@@ -175,13 +215,16 @@ class Asker:
 
     @property
     def by_logit(self) -> bool:
-        """Each answer is one word of one token, and its logit is its score."""
+        """Each answer is one word of one token, and its logit is its score; so is that of a head."""
+        if self.task.head:
+            return True
         return self.task.kind == "cloze" and not (self.split_words or self.frame.is_causal)
 
     @property
     def penalty(self) -> float:
         """Scores are divided by the number of tokens to this power."""
-        return 0.0 if self.task.kind == "cloze" else self.task.length_penalty
+        has_length = self.task.kind != "cloze" and not self.task.head
+        return self.task.length_penalty if has_length else 0.0
 
     def labels_of(self, question: Question) -> Sequence[str]:
         """What can be predicted for a question with listed answers."""
@@ -203,7 +246,7 @@ class Asker:
         Raises:
             ValueError: it is too long, or has no candidates.
         """
-        if not self.task.num_shots:
+        if self.pattern.shot is None:
             return self.lay_out(example)
         shots = [self.worked(shot) for shot in example.shots]
         for number in range(len(shots), 0, -1):
@@ -238,6 +281,11 @@ class Asker:
             return self.read_through(example)
         if self.task.kind in WRITTEN:
             return self.leave_open(example)
+        if self.has_classes:
+            claim = self.offered(example)[0] if self.task.kind == "choice" else None
+            text, is_cut = self.whole(example, claim)
+            labels = self.task.label_names
+            return Question(example, labels, (text,) * len(labels), is_cut)
         if self.task.kind == "cloze" and self.writes:
             return replace(self.leave_open(example), answers=(*self.words,))
         if self.task.kind == "cloze":
@@ -254,20 +302,45 @@ class Asker:
                 raise ValueError(f"label {gold!r} is no number of its choices")
         if self.writes:
             return replace(self.leave_open(example), answers=answers)
-        laid_out = [self.candidate(example, answer) for answer in answers]
+        one = self.whole if self.task.head else self.candidate
+        laid_out = [one(example, answer) for answer in answers]
         candidates = tuple(candidate for candidate, _ in laid_out)
         return Question(example, answers, candidates, any(is_cut for _, is_cut in laid_out))
 
     def candidate(self, example: Example, choice: str) -> tuple[Candidate, bool]:
         """One choice; and whether the text is cut for it."""
         fields = {**example.fields, CHOICE: choice}
-        targets = self.encode(self.spaced(fill(self.pattern.answer or self.task.answer, fields)))
-        if not choice.strip() or not targets:
-            raise ValueError("has an empty choice; write something or leave it out")
+        targets = self.choice_ids(fields)
         if self.task.include_end and not self.frame.is_causal:
             targets = (*targets, self.special.eop)
         around = self.around(fields, len(targets))
         return self.fill_in(around, targets), around.is_cut
+
+    def choice_ids(self, fields: Mapping[str, str]) -> Ids:
+        """What a choice puts into the blank.
+
+        Raises:
+            ValueError: nothing.
+        """
+        ids = self.encode(self.spaced(fill(self.pattern.answer or self.task.answer, fields)))
+        if not fields[CHOICE].strip() or not ids:
+            raise ValueError("has an empty choice; write something or leave it out")
+        return ids
+
+    def whole(self, example: Example, choice: str | None) -> tuple[Candidate, bool]:
+        """A text for a head, a choice in the place of its blank; and whether it is cut."""
+        fields = example.fields if choice is None else {**example.fields, CHOICE: choice}
+        units = self.units(fields)
+        if choice is not None:
+            ids, blank = self.choice_ids(fields), (self.blank,)
+            units = [replace(unit, ids=ids) if unit.ids == blank else unit for unit in units]
+        kept, is_cut = self.fit(units, 0)
+        text = (*self.frame.lead, *chain.from_iterable(kept), self.special.eos)
+        return Candidate(text, (), None, ()), is_cut
+
+    def texts(self, question: Question) -> Sequence[Candidate]:
+        """What a head reads of a question: one text, or that of each choice."""
+        return question.candidates[: 1 if self.has_classes else None]
 
     def fill_in(self, around: Around, answer: Ids) -> Candidate:
         """An answer in the blank."""
@@ -311,26 +384,28 @@ class Asker:
     def hide_words(self, example: Example) -> Question:
         """A text of which a share of the words is hidden; neighbours share a blank.
 
+        Words stand between spaces; of Chinese each character is one.
+
         Raises:
             ValueError: it is too long, or too short to hide a word.
         """
-        words = SPACES.split(fill("{text}", example.fields).strip())
+        whole = " ".join(fill("{text}", example.fields).split())
+        words = [found[0] for found in SPACED_WORD.finditer(whole)]
         number = int(len(words) * self.task.mask_ratio)
         if not number:
             raise ValueError(f"has {len(words)} words, of which none is hidden; leave it out")
-        seed = zlib.crc32(" ".join(words).encode())
+        seed = zlib.crc32(whole.encode())
         hidden = {*np.random.default_rng(seed).choice(len(words), number, replace=False).tolist()}
-        shown = ["[MASK]" if place in hidden else word for place, word in enumerate(words)]
-        text = " ".join(
-            word
-            for place, word in enumerate(shown)
+        text = "".join(
+            word if place not in hidden else " [MASK]" if word.startswith(" ") else "[MASK]"
+            for place, word in enumerate(words)
             if place not in hidden or place - 1 not in hidden
         )
         try:
             prompt = make_prompt(text, self.tokenizer, self.max_length, example.place)
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
-        return Question(replace(example, golds=(" ".join(words),)), (), (), False, prompt)
+        return Question(replace(example, golds=(whole,)), (), (), False, prompt)
 
     def read_through(self, example: Example) -> Question:
         """A text of which every token but the first is scored.
@@ -348,11 +423,15 @@ class Asker:
 
     def units(self, fields: Mapping[str, str]) -> list[Unit]:
         """The parts of the pattern with the fields of an example."""
-        units: list[Unit] = []
+        units = [Unit(self.in_front)]
         is_second = False
+        slots = iter(self.in_slots)
         for part in self.pattern.parts:
             if part == "|":
                 is_second = True
+                continue
+            if part == SLOT:
+                units.append(Unit(next(slots, ()), is_second=is_second))
                 continue
             for number, piece in enumerate(BLANK.split(part)):
                 if number % 2:  # the blank itself
@@ -372,12 +451,21 @@ class Asker:
             ValueError: it is too long without what may be shortened.
         """
         units = self.units(fields)
-        excess = 2 + sum(len(unit.ids) for unit in units) + room - self.max_length
-        at_start = self.task.cut == "start"
-        kept = shorten(units, excess, at_start) if excess > 0 else [unit.ids for unit in units]
+        kept, is_cut = self.fit(units, room)
         blank = next(n for n, unit in enumerate(units) if unit.ids == (self.blank,))
         before, after = chain.from_iterable(kept[:blank]), chain.from_iterable(kept[blank + 1 :])
-        return Around(tuple(before), tuple(after), excess > 0)
+        return Around(tuple(before), tuple(after), is_cut)
+
+    def fit(self, units: Sequence[Unit], room: int) -> tuple[list[Ids], bool]:
+        """What is left of the parts beside so many more tokens; and whether that is less.
+
+        Raises:
+            ValueError: they are too long without what may be shortened.
+        """
+        excess = 2 + sum(len(unit.ids) for unit in units) + room - self.max_length
+        if excess <= 0:
+            return [unit.ids for unit in units], False
+        return shorten(units, excess, self.task.cut == "start"), True
 
     def read(self, question: Question, scores: Sequence[Score]) -> Prediction:
         """What the scores of an example's candidates say."""

@@ -57,6 +57,8 @@ CHANGES = ("strip", "lowerfirst")
 """Take the punctuation off the end; write the first letter small."""
 CHOICE = "choice"
 """The field that holds the candidate in the patterns of a choice task."""
+SLOT = "\u00b7"
+"""A part of a pattern in whose place learned vectors stand (P-tuning), or nothing."""
 SHOTS = "shots"
 """The field that holds the worked examples."""
 PART = "part"
@@ -274,6 +276,9 @@ class TaskConfig(Section):
     of two labels."""
     num_negatives: PositiveInt | None = None
     """In training: most wrong candidates of a question; left out: all."""
+    head: bool = False
+    """Of listed answers: a head that a fine-tuning trains scores the labels of a text, or each text
+    of a choice, in the place of words; a pattern then needs no blank, and labels no words."""
     include_end: bool = True
     """Choices are scored with the end of the blank; words of a verbalizer never are."""
     length_penalty: NonNegativeFloat = 0.0
@@ -293,7 +298,7 @@ class TaskConfig(Section):
     overlap: PositiveInt = 32
     """Of kind text: tokens by which the windows over a long text advance."""
     mask_ratio: PositiveFloat = Field(0.3, lt=1)
-    """Of kind infill: share of the words that is hidden."""
+    """Of kind infill: share of the words that is hidden; of Chinese each character is one."""
     label_smoothing: Probability = 0.0
     """Of kind generate, in training: share of the aim that is spread over all tokens."""
     decode: AnswerConfig = AnswerConfig(max_new_tokens=64)
@@ -369,6 +374,8 @@ class TaskConfig(Section):
             for name in self.mirror
             if self.fields and name not in self.fields
         ]
+        if self.head and self.kind not in LISTED:
+            problems.append(f"head: kind {self.kind} has no listed answers; leave it out")
         if self.num_negatives is not None and self.kind != "choice":
             problems.append(f"num_negatives: kind {self.kind} does not read it; leave it out")
         if self.first_is_claim and len(self.labels) != 2:
@@ -388,7 +395,7 @@ class TaskConfig(Section):
     def _mistakes_of(self, pattern: PatternConfig) -> list[str]:
         problems = []
         num_blanks = sum(len(BLANK.findall(part)) for part in pattern.parts)
-        if num_blanks != 1:
+        if num_blanks != 1 and (num_blanks or not self.head or self.kind == "choice"):
             problems.append(f"holds {num_blanks} blanks; write [MASK] once, where the answer goes")
         texts, known = list(pattern.parts), {*self.fields}
         if self.kind == "choice":
@@ -408,7 +415,9 @@ class TaskConfig(Section):
                 for change in changes.split(",")
                 if change and change not in CHANGES
             ]
-        if self.kind == "cloze":
+        if self.kind == "cloze" and self.head and len(self.label_names) < 2:
+            problems.append("needs labels, or a verbalizer; a head tells two of them or more apart")
+        elif self.kind == "cloze" and not self.head:
             words = self.words(pattern)
             if len(words) < 2:
                 problems.append("needs a verbalizer with a word for each of two labels or more")

@@ -22,6 +22,9 @@ NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 NO_ANSWER = "N/A"
 """What is written where a text does not hold the answer."""
 HAN_OR_RUN = re.compile(r"[\u4e00-\u9fa5]|[^\W\u4e00-\u9fa5]+|[^\w\s]")
+HAN = "\u3001-\u303f\u3400-\u9fff\uff00-\uffef"
+WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
+"""What stands between spaces; of Chinese a character."""
 BREAK = "[SEP]"
 """Stands between the sentences of a summary."""
 MIN_WORDS, MAX_SEEN = 5, 0.7
@@ -118,11 +121,13 @@ def lines_kept(summary: str) -> list[str]:
 def bleu_counts(prediction: str, golds: Sequence[str]) -> list[int]:
     """What BLEU of many texts is made of: its sums over the texts are those of all.
 
+    Words stand between spaces; of Chinese each character is one, as for sacreBLEU's `zh`.
+
     Returns:
         Words of the prediction and of the gold nearest in length (of two as near, the shorter);
         then for 1 to 4 words in a row, how many are right; then how many there are.
     """
-    ours, theirs = prediction.split(), [gold.split() for gold in golds]
+    ours, theirs = WORD.findall(prediction), [WORD.findall(gold) for gold in golds]
     nearest = min(map(len, theirs), key=lambda length: (abs(length - len(ours)), length), default=0)
     right, given = [], []
     for order in range(1, MAX_ORDER + 1):

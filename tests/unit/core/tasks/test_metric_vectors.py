@@ -204,6 +204,7 @@ VECTORS = {
         (judged(("a b c d", "a b c d"), ("e f", "e g")), 100 * (5 / 6 * 3 / 4) ** 0.25),
         # A word counts as often as in the gold that has it most: 3/4, 2/3, 1/2, 0
         (judged(("a a a a", ("a a a", "a b"))), 0.0),
+        (judged(("今天很热。", "今天 很热。")), 100.0),  # of Chinese characters are words
         # Golds of 3 and 5 words are as near to 4: the shorter counts
         (judged(("a b c d", ("a b c d e", "x y z"))), 100.0),
     ],

@@ -1,6 +1,7 @@
 """Suites of language modelling, answers, summaries, infilling and labels, on texts of our own."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -188,6 +189,28 @@ def test_a_text_to_infill_that_is_too_long_is_one_rows_problem(builtin, tmp_path
     (problem,) = problems
     assert "val.txt:1: is " in problem
     assert "tokens long and the model has 8 positions; shorten it" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("猫在炉边睡觉\uff0c炭很热。", 5),  # 11 characters
+        ("The cat  sleeps by the warm oven.", 3),
+        ("猫 sleeps 在 the 炉边。", 3),
+    ],
+)
+def test_words_and_chinese_characters_are_hidden_where_they_stand(builtin, text, number):
+    glm = load("glmctl-default")
+    task = builtin("infill").model_copy(update={"mask_ratio": 0.5})
+    question = Asker(task, glm.scoring_tokenizer(), glm.config).hide_words(
+        Example("", (1,), (1,), {"text": text}, (), ())
+    )
+    (whole,) = question.example.golds
+    assert whole == " ".join(text.split())
+    kept = question.prompt.text.split("[MASK]")
+    found = re.fullmatch("(.+)".join(map(re.escape, kept)), whole)
+    hidden = [re.findall("[a-zT.]+|[一-鿿\uff0c。]", it) for it in found.groups()]
+    assert sum(map(len, hidden)) == number
 
 
 def test_a_blind_model_sees_blanks_alone_and_answers_in_the_same_text(characters):

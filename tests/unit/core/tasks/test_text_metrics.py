@@ -61,6 +61,12 @@ def test_bleu_is_that_of_sacrebleu():
     assert found.interval[0] < found.value < found.interval[1]
 
 
+def test_bleu_of_chinese_is_that_of_its_characters():
+    ours, gold = "猫在炉10点睡了。", "猫在炭炉边10点睡了。"
+    theirs = sacrebleu.corpus_bleu([ours], [[gold]], tokenize="zh", smooth_method="none").score
+    assert value_of("bleu", (ours, (gold,))) == pytest.approx(theirs, abs=1e-12)
+
+
 def test_span_f1_counts_entities_of_all_types_together():
     text = "Ann Lee sees Bob in Rome".split()
     gold = ["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"]
