@@ -5,7 +5,7 @@ Shapes: B rows, S tokens of a row (Part A, Part B, padding), T packed tokens, V 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,29 +26,18 @@ from glmctl.core.model.glm import GLM
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.model import LayoutConfig, ModelConfig
-from glmctl.recipe.schema import DecodeConfig, ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.schema import DecodeConfig
 
-GREEDY = DecodeConfig()
 NO_BLANK = -1  # no token opens one
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 
 
 @dataclass(frozen=True)
-class Glm:
-    """A model that is ready to use."""
+class Glm(Found):
+    """A model that is ready to use; its tensors are those of the module."""
 
-    config: ModelConfig
-    module: GLM
-    tokenizer: Tokenizer | None  # None: its folder holds none
-    source: str
-    objective: ObjectiveConfig | None = None  # it was trained on, when that is known
-    license: str | None = None
-    quantize: QuantizationConfig | None = None  # how its linears hold integers, when they do
-    layout: LayoutConfig | None = None  # how its own code reads ids and positions
-    heads: Mapping[str, Tensor] = field(default_factory=dict)  # of a task, or of a prompt
-    abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
-    unread_tokenizer: tuple[str, ...] = ()  # files in its folder, of a family that is not read
+    source: str = ""
+    module: GLM = field(kw_only=True)
 
     def logits(
         self,
@@ -137,48 +126,20 @@ class Glm:
         self,
         texts: Sequence[str],
         *,
-        num_beams: int = GREEDY.num_beams,
-        length_penalty: float = GREEDY.length_penalty,
-        n_best: int = GREEDY.n_best,
-        no_repeat_ngram: int = GREEDY.no_repeat_ngram,
-        min_new_tokens: int = GREEDY.min_new_tokens,
-        max_new_tokens: int = GREEDY.max_new_tokens,
-        temperature: float = GREEDY.temperature,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int = GREEDY.seed,
         choices: Sequence[str] | None = None,
         batch_size: int = 16,
+        **settings: Any,
     ) -> list[Infilling]:
         """Fill every blank of every text, the blanks of a text from left to right.
 
         Args:
             texts: each with at least one [MASK], [sMASK] or [gMASK].
-            num_beams: ways to fill a blank that are followed at once.
-            length_penalty: beams are ranked by log-probability / length to this power.
-            n_best: fills of each blank to give, in `.blanks[i].n_best`.
-            no_repeat_ngram: no so many tokens in a row stand twice in the fills of a text.
-            min_new_tokens: fewest tokens of one blank.
-            max_new_tokens: most tokens of one blank.
-            temperature: 0 takes the best token, more draws.
-            top_k: draw among this many best tokens.
-            top_p: draw among the fewest best tokens that reach this probability.
-            seed: of the draws; those of a text depend on its place in `texts` only.
             choices: fill each blank with the best of these instead.
             batch_size: texts in the memory at once; changes no result.
+            settings: those of `DecodeConfig`: max_new_tokens, num_beams, temperature and others.
+                What is drawn for a text depends on the seed and on its place in `texts` only.
         """
-        config = DecodeConfig(
-            num_beams=num_beams,
-            length_penalty=length_penalty,
-            n_best=n_best,
-            no_repeat_ngram=no_repeat_ngram,
-            min_new_tokens=min_new_tokens,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-        )
+        config = DecodeConfig(**settings)
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
         fills = self.fill(prompts, range(1, len(prompts) + 1), config, choices, batch_size)
         tokenizer = self.text_tokenizer()
@@ -243,19 +204,8 @@ class Glm:
 
     def save(self, folder: str | Path) -> Path:
         """Write a model folder: safetensors, config.toml, the tokenizer's files, manifest.json."""
-        found = Found(
-            self.config,
-            self.module.state_dict(),
-            self.tokenizer,
-            self.objective,
-            self.license,
-            self.quantize,
-            self.layout,
-            self.heads,
-            abilities=self.abilities,
-            provenance={"source": self.source},
-        )
-        return write_model_folder(Path(folder), found)
+        stored = replace(self, tensors=self.module.state_dict(), provenance={"source": self.source})
+        return write_model_folder(Path(folder), stored)
 
     def text_tokenizer(self) -> Tokenizer:
         """The tokenizer, when this model can work on blanks in text."""
@@ -282,20 +232,16 @@ class Glm:
         return self.any_tokenizer()
 
     def scoring_tokenizer(self) -> Tokenizer:
-        """The tokenizer, when answers can be scored: a causal model scores what goes on.
-
-        Raises:
-            InputError: they cannot.
-        """
+        """The tokenizer, when answers can be scored: a causal model scores what goes on."""
         is_causal = self.config.attention == "causal"
         return self.any_tokenizer() if is_causal else self.text_tokenizer()
 
     def any_tokenizer(self) -> Tokenizer:
         """The tokenizer, when there is one."""
         if self.tokenizer is None:
-            files = ", ".join(self.unread_tokenizer)
             lacks = "has no tokenizer"
-            if files:
+            if self.unread_tokenizer:
+                files = ", ".join(self.unread_tokenizer)
                 lacks = f"holds {files} of a family that is not read with a release"
             raise InputError(
                 self.source,
@@ -351,19 +297,8 @@ def load(
         raise MachineError(f"device {device}", "this machine has no usable GPU; use cpu")
     module = build(found, str(path_or_name))
     module.to(device=device, dtype=wanted)
-    return Glm(
-        found.config,
-        module.eval(),
-        found.tokenizer,
-        found.source or str(path_or_name),
-        found.objective,
-        found.license,
-        found.quantize,
-        found.layout,
-        found.heads,
-        found.abilities,
-        found.unread_tokenizer,
-    )
+    kept = {**vars(found), "tensors": {}, "source": found.source or str(path_or_name)}
+    return Glm(**kept, module=module.eval())
 
 
 def without_integers(found: Found) -> Found:

@@ -32,47 +32,41 @@ class Reader:
         self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None
     ) -> tuple[Tensor, list[int]]:
         """Places [2, B, S] and lengths of Part A, derived from the ids where they are left out."""
-        if position_ids is None:
-            position_ids, lengths = self.derive(input_ids, part_a_length is not None)
-        elif part_a_length is None:
-            lengths = self.derive_lengths(input_ids, position_ids)
-        if part_a_length is not None:
-            lengths = part_a_length.tolist()
-            if self.config.attention != "prefix" and any(lengths):
-                raise InputError(
-                    "part_a_length",
-                    f"has no meaning for a model of {self.config.attention} attention; leave it "
-                    "out",
-                )
-        if self.config.attention == "bidirectional":
-            lengths = [input_ids.shape[1]] * len(input_ids)
-        if position_ids.dim() == 2:
-            position_ids = torch.stack([position_ids, torch.zeros_like(position_ids)], 1)
-        return position_ids.transpose(0, 1), lengths
-
-    def derive(self, input_ids: Tensor, has_lengths: bool) -> tuple[Tensor, list[int]]:
-        """What the code of the format derives from the ids: places and lengths of Part A."""
-        if self.layout is not None and self.layout.sop is not None:
-            return derive_from_start(
-                input_ids, self.layout, has_spans=self.config.position in HAS_SPANS
+        attention = self.config.attention
+        lengths = None if part_a_length is None else part_a_length.tolist()
+        if lengths and attention != "prefix" and any(lengths):
+            raise InputError(
+                "part_a_length",
+                f"has no meaning for a model of {attention} attention; leave it out",
             )
-        if self.config.position in HAS_SPANS:
-            return derive_layout(input_ids, self.special())
-        places = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        return places, [] if has_lengths else self.derive_lengths(input_ids, places)
+        places = self.derive_places(input_ids) if position_ids is None else position_ids
+        if places.dim() == 2:
+            places = torch.stack([places, torch.zeros_like(places)], 1)
+        if attention != "prefix":
+            lengths = [input_ids.shape[1] * (attention == "bidirectional")] * len(input_ids)
+        elif lengths is None:
+            lengths = self.derive_lengths(input_ids, places[:, 1])
+        return places.transpose(0, 1), lengths
 
-    def derive_lengths(self, input_ids: Tensor, position_ids: Tensor) -> list[int]:
-        if self.config.attention != "prefix":
-            return [0] * len(input_ids)
+    def derive_places(self, input_ids: Tensor) -> Tensor:
+        """What the code of the format derives from the ids, [B, 2, S] or [B, S]."""
+        has_spans = self.config.position in HAS_SPANS
+        if self.layout is not None and self.layout.sop is not None:
+            return places_from_start(input_ids, self.layout, has_spans=has_spans)
+        if has_spans:
+            return places_of_spans(input_ids, self.special())
+        return torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+
+    def derive_lengths(self, input_ids: Tensor, in_span: Tensor) -> list[int]:
         if self.layout is not None and self.layout.sop is not None:
             return part_a_lengths(input_ids, self.layout)
         if self.config.position not in HAS_SPANS:
             raise InputError(
                 "part_a_length", "cannot be derived for a model without span positions; give it"
             )
-        in_span = position_ids[:, 1] > 0
-        first = in_span.int().argmax(1)
-        return torch.where(in_span.any(1), first, in_span.shape[1]).tolist()
+        is_in_span = in_span > 0
+        first = is_in_span.int().argmax(1)
+        return torch.where(is_in_span.any(1), first, in_span.shape[1]).tolist()
 
     def samples(self, places: Tensor, lengths: Sequence[int], part_a: Sequence[int]) -> Segments:
         """The samples in the first tokens of each row; rows of which none counts have none."""
@@ -85,14 +79,14 @@ class Reader:
         )
 
 
-def derive_layout(input_ids: Tensor, special: SpecialTokens) -> tuple[Tensor, list[int]]:
-    """Places [B, 2, S] and lengths of Part A, when the spans stand in the order of the blanks."""
+def places_of_spans(input_ids: Tensor, special: SpecialTokens) -> Tensor:
+    """Places when the spans stand in the order of the blanks, [B, 2, S]."""
     blanks = blank_ids(special)
-    rows, lengths = [], []
+    rows = []
     for number, ids in enumerate(input_ids.tolist(), 1):
-        length = ids.index(special.sop) if special.sop in ids else len(ids)
+        starts = [place for place, token in enumerate(ids) if token == special.sop]
+        length = starts[0] if starts else len(ids)
         blank_places = [place for place in range(length) if ids[place] in blanks]
-        starts = [place for place in range(length, len(ids)) if ids[place] == special.sop]
         if starts and len(starts) != len(blank_places):
             raise InputError(
                 "position_ids",
@@ -104,22 +98,17 @@ def derive_layout(input_ids: Tensor, special: SpecialTokens) -> tuple[Tensor, li
             places += [blank] * (stop - start)
             in_span += range(1, stop - start + 1)
         rows.append([places, in_span])
-        lengths.append(length)
-    return torch.tensor(rows, device=input_ids.device), lengths
+    return torch.tensor(rows, device=input_ids.device)
 
 
-def derive_from_start(
-    input_ids: Tensor, layout: LayoutConfig, has_spans: bool
-) -> tuple[Tensor, list[int]]:
-    """Places [B, 2, S] and lengths of Part A, as ChatGLM-6B derives them from the start token.
+def places_from_start(input_ids: Tensor, layout: LayoutConfig, has_spans: bool) -> Tensor:
+    """Places as ChatGLM-6B derives them from the start token, which opens the answer, [B, 2, S].
 
-    Args:
-        input_ids: rows with one start token, which opens the answer, and a blank before or after.
-        layout: the ids of those.
-        has_spans: the answer stands at the place of the blank and counts in the span; else only
-            an answer to a mask stands there, one to a gmask goes on counting.
+    With `has_spans` the answer stands at the place of the blank and counts in the span; else only
+    an answer to a mask stands there, one to a gmask goes on counting.
     """
-    rows, lengths = [], part_a_lengths(input_ids, layout)
+    rows = []
+    lengths = part_a_lengths(input_ids, layout)
     for number, (ids, length) in enumerate(zip(input_ids.tolist(), lengths, strict=True), 1):
         blank = layout.gmask if layout.gmask in ids else layout.mask
         if blank not in ids:
@@ -129,12 +118,10 @@ def derive_from_start(
                 "whose place the answer stands; give position_ids",
             )
         num_after = len(ids) - length
-        if has_spans or blank == layout.mask:
-            places = [*range(length), *[ids.index(blank)] * num_after]
-        else:
-            places = [*range(len(ids))]
-        rows.append([places, [0] * length + [*range(1, num_after + 1)]])
-    return torch.tensor(rows, device=input_ids.device), lengths
+        is_at_blank = has_spans or blank == layout.mask
+        after = [ids.index(blank)] * num_after if is_at_blank else range(length, len(ids))
+        rows.append([[*range(length), *after], [0] * length + [*range(1, num_after + 1)]])
+    return torch.tensor(rows, device=input_ids.device)
 
 
 def part_a_lengths(input_ids: Tensor, layout: LayoutConfig) -> list[int]:
@@ -151,15 +138,9 @@ def part_a_lengths(input_ids: Tensor, layout: LayoutConfig) -> list[int]:
 
 
 def split_at_jumps(places: Tensor, lengths: Sequence[int]) -> list[int]:
-    """Lengths of the samples in rows where a place that is not the next one begins another.
-
-    Args:
-        places: [B, S].
-        lengths: tokens of each row that count, [B].
-    """
+    """Lengths of samples where a place [B, S] that is not the next one of its row begins one."""
     found = []
     for row, length in zip(places.tolist(), lengths, strict=True):
         starts = [i for i in range(length) if i == 0 or row[i] != row[i - 1] + 1]
-        ends = [*starts[1:], length]
-        found += [end - start for start, end in zip(starts, ends, strict=True)]
+        found += [end - start for start, end in zip(starts, [*starts[1:], length], strict=True)]
     return found

@@ -33,6 +33,6 @@ def constant_glm(tmp_path: Path) -> Callable[[str], Glm]:
                 weight.zero_()
             module.final_norm.bias[0] = 1.0
             module.word_embedding.weight[tokenizer.encode(token)[0], 0] = 1.0
-        return Glm(config, module, tokenizer, "constant model")
+        return Glm(config, {}, tokenizer, source="constant model", module=module)
 
     return make

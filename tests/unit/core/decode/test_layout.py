@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from glmctl.core.decode.layout import derive_layout
+from glmctl.core.decode.layout import places_of_spans
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
 
@@ -13,8 +13,7 @@ SPECIAL = SpecialTokens(
 
 def test_spans_in_the_order_of_the_blanks_need_no_positions():
     ids = torch.tensor([[1, 10, 2, 12, 5, 0, 3, 20, 21, 3, 22], [1, 6, 0, 3, 20, 0, 0, 0, 0, 0, 0]])
-    positions, part_a_lengths = derive_layout(ids, SPECIAL)
-    assert part_a_lengths == [6, 3]
+    positions = places_of_spans(ids, SPECIAL)
     assert positions[0].tolist() == [
         [0, 1, 2, 3, 4, 5, 2, 2, 2, 4, 4],
         [0, 0, 0, 0, 0, 0, 1, 2, 3, 1, 2],
@@ -23,11 +22,10 @@ def test_spans_in_the_order_of_the_blanks_need_no_positions():
 
 
 def test_a_row_without_spans_is_all_part_a():
-    positions, part_a_lengths = derive_layout(torch.tensor([[1, 10, 2, 0]]), SPECIAL)
-    assert part_a_lengths == [4]
+    positions = places_of_spans(torch.tensor([[1, 10, 2, 0]]), SPECIAL)
     assert positions.tolist() == [[[0, 1, 2, 3], [0, 0, 0, 0]]]
 
 
 def test_spans_that_could_belong_to_several_blanks_are_refused():
     with pytest.raises(InputError, match="row 1 has 2 blanks and 1 spans, so which belongs"):
-        derive_layout(torch.tensor([[1, 2, 2, 3, 20]]), SPECIAL)
+        places_of_spans(torch.tensor([[1, 2, 2, 3, 20]]), SPECIAL)
