@@ -25,7 +25,7 @@ def pretrain(
     require_stage(recipe_path, "pretrain", "record")
     recipe = load_recipe(recipe_path, overrides or (), gpus=gpus, topology=topology)
     if dry_run:
-        from glmctl.core.tokenizer.rows import with_vocabulary
+        from glmctl.core.tokenizer.load import with_vocabulary
 
         render.show(make_plan(with_vocabulary(recipe)), as_json=as_json)
         return

@@ -21,7 +21,7 @@ ShowOrigin = Annotated[bool, Option("--origin", help="Say where each value comes
 
 def ls(as_json: options.Json = False) -> None:
     """List the built-in recipes."""
-    from glmctl.core.tokenizer.rows import with_vocabulary
+    from glmctl.core.tokenizer.load import with_vocabulary
     from glmctl.recipe.find import builtin_recipes, recipe_name
     from glmctl.recipe.kinds import load_any
     from glmctl.recipe.plan import count_parameters

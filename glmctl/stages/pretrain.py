@@ -23,8 +23,7 @@ from glmctl.core.open import build, without_integers
 from glmctl.core.parallel.launch import Say, run_replicas
 from glmctl.core.parallel.replicas import ALONE, Replicas
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.load import load_tokenizer
-from glmctl.core.tokenizer.rows import rows_for
+from glmctl.core.tokenizer.load import load_tokenizer, rows_for
 from glmctl.core.train.length import settle_length, settle_micro_batch
 from glmctl.core.train.loop import Outputs, Progress, fit
 from glmctl.core.train.memory import keep_freed_memory

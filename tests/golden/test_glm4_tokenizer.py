@@ -9,7 +9,7 @@ import pytest
 import regex
 from transformers import PreTrainedTokenizerFast
 
-from glmctl.core.tokenizer.glm4 import RankVocabulary
+from glmctl.core.tokenizer.library import RankVocabulary
 from glmctl.core.tokenizer.load import find_tokenizer
 
 WORDS = regex.compile(

@@ -9,7 +9,7 @@ swallows it on both sides, its successors and GLM-4 nowhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -47,6 +47,9 @@ class Vocabulary(Protocol):
     files: tuple[Path, ...]
     """What defines the vocabulary; the first one is what a tokenizer section names."""
     size: int
+    ids: Mapping[str, int]
+    """Of tokens that a layout may find special, by what they are called."""
+    unk: int | None = None
     is_lossless: bool = False
     """Whether decoding gives back every text, to the byte."""
 

@@ -29,6 +29,8 @@ BYTE_FALLBACK = b"\x12\x03\x98\x02\x01"
 class IceVocabulary(SentencePieceVocabulary):
     """Text to ids from `first_id` on."""
 
+    named = ("</s>", "<pad>", *TOKENS)
+
     def __init__(
         self, file: Path, processor: sentencepiece.SentencePieceProcessor, first_id: int
     ) -> None:
@@ -36,6 +38,7 @@ class IceVocabulary(SentencePieceVocabulary):
         self.first_id = first_id
         self.size += first_id
         self.unk += first_id
+        self.ids = {text: piece + first_id for text, piece in self.ids.items()}
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         rows = super().encode_batch([WHITESPACE.sub(spell, text) for text in texts])

@@ -1,4 +1,4 @@
-"""The tokenizers of ChatGLM and GLM-4: special tokens, and how files show which one they are.
+"""The tokenizers of ChatGLM and GLM-4: how files show which one they are, and what they end with.
 
 The released vocabularies could not be had: all of this is tested on small ones of their formats.
 """
@@ -8,102 +8,21 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glmctl.core.tokenizer import chatglm
-from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
-from glmctl.core.tokenizer.glm4 import JsonVocabulary, RankVocabulary, is_rank_file
-from glmctl.core.tokenizer.sentencepiece import SentencePieceVocabulary, open_model
-from glmctl.core.tokenizer.special import SpecialTokens
+from glmctl.core.tokenizer.base import Tokenizer
+from glmctl.core.tokenizer.library import is_rank_file
+from glmctl.core.tokenizer.special import ROLES
 from glmctl.errors import InputError
 from glmctl.recipe.model import Kind, Layout, TokenizerConfig
 
-BLANKS = ("[MASK]", "[gMASK]", "[sMASK]")
-ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
-MEDIA = ("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>")
-GLM4 = ("<|endoftext|>", *BLANKS, "<sop>", "<eop>", *ROLES)
-TOKENS: dict[Layout, tuple[str, ...]] = {
-    "chatglm": (*BLANKS, "<sop>", "<eop>"),
-    "chatglm2": (*BLANKS, "sop", "eop"),
-    "chatglm3": (*BLANKS, "sop", "eop", *ROLES),
-    "glm-4": GLM4,
-    "glm-4-0414": GLM4,
-}
-"""In the order of the ids, which follow the vocabulary; those of ChatGLM-6B are pieces of it."""
 FILES = ("tokenizer.json", "tokenizer.model", "ice_text.model")
 """A released folder has one of these."""
 SETTINGS = ("config.json", "tokenizer_config.json")
 NUM_IMAGE_TOKENS = 20_000
 """Of ChatGLM-6B where its tokenizer_config.json says nothing, as in the first release."""
-
-
-def load_family(config: TokenizerConfig, file: Path) -> tuple[Vocabulary, SpecialTokens, int]:
-    """Open a vocabulary of ChatGLM or GLM-4 with its special tokens; the number of ids is last."""
-    vocabulary: Vocabulary
-    tokens, unk = TOKENS[config.special], None
-    if config.kind == "tokenizer_json":
-        vocabulary = JsonVocabulary(file)
-        strings = vocabulary.added
-    elif config.kind == "tiktoken":
-        vocabulary = RankVocabulary(file)
-        strings = numbered((*tokens, *MEDIA), vocabulary.size)
-    else:
-        vocabulary, strings = open_pieces(config, file)
-        tokens, unk = (*tokens, "</s>"), vocabulary.unk
-    if missing := [text for text in tokens if text not in strings]:
-        raise InputError(
-            str(file),
-            f"is no vocabulary of {config.special}: it has no {', '.join(missing)}; name that of "
-            "the model, or another --special",
-        )
-    size = max(vocabulary.size, max(strings.values()) + 1)
-    return vocabulary, special_tokens(strings, unk), size
-
-
-def numbered(texts: Sequence[str], first_id: int) -> dict[str, int]:
-    return {text: token_id for token_id, text in enumerate(texts, first_id)}
-
-
-def open_pieces(
-    config: TokenizerConfig, file: Path
-) -> tuple[SentencePieceVocabulary, dict[str, int]]:
-    """A SentencePiece model with its special tokens."""
-    vocabulary: SentencePieceVocabulary
-    pieces: tuple[str, ...] = ("</s>",)
-    if config.special == "chatglm":
-        vocabulary, strings = chatglm.load_ice(file, config.num_image_tokens), {}
-        pieces = ("</s>", "<pad>", *chatglm.TOKENS)
-    else:
-        vocabulary = SentencePieceVocabulary(file, open_model(file, file.read_bytes()))
-        strings = numbered(TOKENS[config.special], vocabulary.size)
-    for text in pieces:
-        piece = vocabulary.processor.piece_to_id(text)
-        if piece != vocabulary.processor.unk_id():
-            strings[text] = piece + config.num_image_tokens
-    return vocabulary, strings
-
-
-def special_tokens(strings: Mapping[str, int], unk: int | None) -> SpecialTokens:
-    """The tokens by what they do; what a family lacks is the end of a text."""
-    eos = strings["</s>" if unk is not None else "<|endoftext|>"]
-    return SpecialTokens(
-        pad=strings.get("<pad>", eos if unk is None else unk),
-        eos=eos,
-        sep=eos,
-        cls=strings.get("<ENC>", eos),
-        mask=strings["[MASK]"],
-        unk=eos if unk is None else unk,
-        sop=strings["<sop>" if "<sop>" in strings else "sop"],
-        eop=strings["<eop>" if "<eop>" in strings else "eop"],
-        smask=strings["[sMASK]"],
-        gmask=strings["[gMASK]"],
-        noise=strings.get("<dBLOCK>"),
-        sentinel_masks=(),
-        sentinel_starts=(),
-        strings=strings,
-    )
 
 
 def answer_ends(tokenizer: Tokenizer) -> tuple[int, ...]:

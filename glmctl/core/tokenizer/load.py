@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
-from glmctl.core.tokenizer.bpe import ByteBpeVocabulary, read_byte_bpe
-from glmctl.core.tokenizer.family import load_family, refuse_other_family, released_section
+from glmctl.core.tokenizer.chatglm import load_ice
+from glmctl.core.tokenizer.family import refuse_other_family, released_section
+from glmctl.core.tokenizer.library import (
+    MERGES,
+    ByteBpeVocabulary,
+    JsonVocabulary,
+    RankVocabulary,
+    WordPieceVocabulary,
+)
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
 from glmctl.core.tokenizer.special import FAMILY, check_layout, place_special_tokens
-from glmctl.core.tokenizer.wordpiece import WordPieceVocabulary, read_wordpiece
 from glmctl.errors import InputError, MachineError, UsageError
-from glmctl.recipe.load import expand_path
+from glmctl.recipe.load import expand_path, unset_variables
 from glmctl.recipe.model import Kind, Layout, TokenizerConfig
+from glmctl.recipe.schema import Recipe
 
 DEFAULT = "glmctl-default"
+MULTIPLE = 128
+"""Of the rows of a word embedding."""
 ASSETS = Path(__file__).parents[2] / "assets"
 FILES: dict[Kind, str] = {
     "wordpiece": "vocab.txt",
@@ -26,7 +35,6 @@ FILES: dict[Kind, str] = {
     "sentencepiece": "*.model",
 }
 GLM4_FILES: dict[Kind, str] = {"tiktoken": "*.model", "tokenizer_json": "tokenizer.json"}
-MERGES = "merges.txt"
 REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model", "*tokenizer*.json", "config.json"]
 
 
@@ -34,29 +42,24 @@ def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Token
     """Open the tokenizer that a section describes; a relative path starts at a folder."""
     check_layout(config)
     file = vocabulary_file(resolve(config.path, folder), config.kind)
-    vocabulary: Vocabulary
-    if config.special in FAMILY:
-        vocabulary, special, size = load_family(config, file)
-    elif config.kind == "sentencepiece":
-        vocabulary = model = load_sentencepiece(file)
-        special, size = place_special_tokens(config, {}, model.size, model.unk)
-    elif config.kind == "wordpiece":
-        tokens = read_wordpiece(file)
-        ids = {token: token_id for token_id, token in enumerate(tokens)}
-        special, size = place_special_tokens(config, ids, len(tokens), None)
-        vocabulary = WordPieceVocabulary(file, tokens, lowercase=config.lowercase)
-    else:
-        ids = read_byte_bpe(file)
-        special, size = place_special_tokens(config, ids, len(ids), None)
-        merges = file.with_name(MERGES)
-        if not merges.is_file():
-            raise InputError(
-                str(file),
-                f"its {MERGES} is missing; put {file.name} and {MERGES} into one folder "
-                "(RoBERTa has the merges of GPT-2)",
-            )
-        vocabulary = ByteBpeVocabulary(file, ids, merges)
+    vocabulary = open_vocabulary(config, file)
+    special, size = place_special_tokens(config, vocabulary.ids, vocabulary.size, vocabulary.unk)
     return Tokenizer(vocabulary, special, size, config)
+
+
+def open_vocabulary(config: TokenizerConfig, file: Path) -> Vocabulary:
+    match config.kind:
+        case "wordpiece":
+            return WordPieceVocabulary(file, lowercase=config.lowercase)
+        case "byte_bpe":
+            return ByteBpeVocabulary(file)
+        case "tiktoken":
+            return RankVocabulary(file)
+        case "tokenizer_json":
+            return JsonVocabulary(file)
+    if config.special == "chatglm":
+        return load_ice(file, config.num_image_tokens)
+    return load_sentencepiece(file)
 
 
 def find_tokenizer(
@@ -168,6 +171,20 @@ def resolve(name: str, folder: Path | None) -> Path:
             f"no such tokenizer; name a file, a folder, hf:NAME, or the built-in {DEFAULT}",
         )
     return place
+
+
+def rows_for(size: int) -> int:
+    """The vocabulary rounded up, as the released models; all rows take part in the softmax."""
+    return -(-size // MULTIPLE) * MULTIPLE
+
+
+def with_vocabulary(recipe: Recipe) -> Recipe:
+    """Fill in ``model.vocab_rows``, unless the vocabulary is not here (to fetch, or ``${VAR}``)."""
+    path = recipe.tokenizer.path
+    if recipe.model.vocab_rows is not None or path.startswith("hf:") or unset_variables(path):
+        return recipe
+    rows = rows_for(load_tokenizer(recipe.tokenizer).size)
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"vocab_rows": rows})})
 
 
 def is_offline() -> bool:

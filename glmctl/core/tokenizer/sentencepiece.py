@@ -29,11 +29,16 @@ UNTRAINABLE = re.compile("[\0\t\u2047\u2581]")
 class SentencePieceVocabulary(Vocabulary):
     """Any SentencePiece model, as the library reads it."""
 
+    named: tuple[str, ...] = ("</s>",)
+    unk: int
+
     def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
         self.files = (file,)
         self.processor = processor
         self.size = processor.piece_size()
         self.unk = processor.unk_id()
+        pieces = {text: processor.piece_to_id(text) for text in self.named}
+        self.ids = {text: piece for text, piece in pieces.items() if piece != self.unk}
         self._byte_ids = {*filter(processor.is_byte, range(self.size))}
         self._has_prefix = processor.normalize("x").startswith(SPACE)
 

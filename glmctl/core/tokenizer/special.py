@@ -3,33 +3,45 @@
 A layout is a rule over a base vocabulary. ``glm-english`` and ``glm-english-task`` reuse what the
 vocabulary has ([CLS], <mask>, ...) and append the rest; ``glm-chinese``, ``glm-chinese-10b`` and
 ``glmctl`` append everything. In ``glm-chinese-10b``, [gMASK] has the id of <|endofpiece|>: the
-released model was trained that way.
+released model was trained that way. ChatGLM-6B and a tokenizer.json have all of theirs, the other
+vocabularies of ChatGLM and GLM-4 none but </s>; that is tested on small ones of their formats.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.model import TokenizerConfig
+from glmctl.recipe.model import Layout, TokenizerConfig
+
+Item = TypeVar("Item")
 
 EOS = "<|endoftext|>"
 SOP = "<|startofpiece|>"
 EOP = "<|endofpiece|>"
 NOISE = "[dBLOCK]"
 MASKS = ("[MASK]", "[gMASK]", "[sMASK]")
-
-FAMILY = ("chatglm", "chatglm2", "chatglm3", "glm-4", "glm-4-0414")
-"""Layouts of ChatGLM and GLM-4, placed in family.py."""
-LAYOUTS = {
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+MEDIA = ("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>")
+GLM4 = (EOS, *MASKS, "<sop>", "<eop>", *ROLES)
+FAMILY: dict[Layout, tuple[str, ...]] = {
+    "chatglm": (*MASKS, "<sop>", "<eop>"),
+    "chatglm2": (*MASKS, "sop", "eop"),
+    "chatglm3": (*MASKS, "sop", "eop", *ROLES),
+    "glm-4": GLM4,
+    "glm-4-0414": GLM4,
+}
+"""Of ChatGLM and GLM-4, in the order of the ids where these follow the vocabulary."""
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "wordpiece": ("glm-english", "glm-english-task"),
     "byte_bpe": ("glm-english", "glm-english-task"),
-    "sentencepiece": ("glmctl", "glm-chinese", "glm-chinese-10b", *FAMILY[:3]),
-    "tiktoken": FAMILY[3:],
-    "tokenizer_json": FAMILY[3:],
+    "sentencepiece": (
+        *("glmctl", "glm-chinese", "glm-chinese-10b"),
+        *("chatglm", "chatglm2", "chatglm3"),
+    ),
+    "tiktoken": ("glm-4", "glm-4-0414"),
+    "tokenizer_json": ("glm-4", "glm-4-0414"),
 }
-
 SPELLINGS = {
     "[CLS]": ("[CLS]", "<s>"),
     "[MASK]": ("[MASK]", "<mask>"),
@@ -68,6 +80,10 @@ class SpecialTokens:
         return self.mask if blank is None else blank
 
 
+def numbered(items: Iterable[Item], first_id: int = 0) -> dict[Item, int]:
+    return {item: number for number, item in enumerate(items, first_id)}
+
+
 def place_special_tokens(
     config: TokenizerConfig, vocabulary: Mapping[str, int], size: int, unk: int | None
 ) -> tuple[SpecialTokens, int]:
@@ -75,16 +91,19 @@ def place_special_tokens(
 
     Args:
         config: names the layout.
-        vocabulary: tokens of the base vocabulary; read by the English layouts only.
+        vocabulary: ids of tokens of the base vocabulary; not read by layouts that append all.
         size: of the base vocabulary.
         unk: the unknown token of a SentencePiece vocabulary.
 
     Returns:
-        The special tokens, and the size of the vocabulary with them.
+        The special tokens, and the size of the vocabulary with them. What a layout of ChatGLM or
+        GLM-4 lacks is the end of a text.
     """
-    if config.special == "glmctl":
+    if config.special in FAMILY:
+        strings = family_strings(config, vocabulary, size)
+    elif config.special == "glmctl":
         order = (EOS, "[CLS]", "[SEP]", "[MASK]", "[sMASK]", "[gMASK]", SOP, EOP)
-        strings = {text: size + place for place, text in enumerate(order)}
+        strings = numbered(order, size)
     elif config.kind == "sentencepiece":
         strings = chinese_strings(size, is_fixed=config.special == "glm-chinese")
     else:
@@ -95,25 +114,29 @@ def place_special_tokens(
     for number in range(config.num_sentinels):
         strings[f"[MASK{number + 1}]"] = first + 2 * number
         strings[f"<|startofpiece{number + 1}|>"] = first + 2 * number + 1
-    size = max(strings.values()) + 1
-    end = strings["[PAD]"] if "[PAD]" in strings else strings[EOS]
+    last = first + 2 * config.num_sentinels
+
+    def spelled(*texts: str) -> int:
+        return next(strings[text] for text in texts if text in strings)
+
+    end = spelled(EOS, "[PAD]", "</s>")
     special = SpecialTokens(
-        pad=end,
+        pad=strings.get("<pad>", end if unk is None or config.special not in FAMILY else unk),
         eos=end,
-        sep=strings["[SEP]"],
-        cls=strings["[CLS]"],
+        sep=strings.get("[SEP]", end),
+        cls=strings.get("[CLS]", strings.get("<ENC>", end)),
         mask=strings["[MASK]"],
-        unk=strings["[UNK]"] if unk is None else unk,
-        sop=strings[SOP],
-        eop=strings[EOP],
+        unk=strings.get("[UNK]", end) if unk is None else unk,
+        sop=spelled(SOP, "<sop>", "sop"),
+        eop=spelled(EOP, "<eop>", "eop"),
         smask=strings.get("[sMASK]"),
         gmask=strings.get("[gMASK]"),
-        noise=strings.get(NOISE),
-        sentinel_masks=tuple(range(first, size, 2)),
-        sentinel_starts=tuple(range(first + 1, size, 2)),
+        noise=strings.get(NOISE, strings.get("<dBLOCK>")),
+        sentinel_masks=tuple(range(first, last, 2)),
+        sentinel_starts=tuple(range(first + 1, last, 2)),
         strings=strings,
     )
-    return special, size
+    return special, max(size, last)
 
 
 def check_layout(config: TokenizerConfig) -> None:
@@ -154,7 +177,7 @@ def english_strings(
     appended = [SOP, EOP, *(text for text, token in found.items() if token is None)]
     if config.special == "glm-english-task":
         appended += ["[gMASK]", "[sMASK]"]
-    places = {text: size + offset for offset, text in enumerate(appended)}
+    places = numbered(appended, size)
     strings = {"[PAD]" if is_wordpiece else EOS: end}
     for text in ("[SEP]", "[CLS]", "[MASK]", "[UNK]"):
         token = found[text]
@@ -165,7 +188,27 @@ def english_strings(
 def chinese_strings(size: int, *, is_fixed: bool) -> dict[str, int]:
     """Append everything; one id stays unused, and unfixed, [gMASK] falls on <|endofpiece|>."""
     order = (EOS, "[SEP]", "[CLS]", "[MASK]", "[UNK]", None, SOP, EOP)
-    strings = {text: size + place for place, text in enumerate(order) if text is not None}
+    strings = {text: place for text, place in numbered(order, size).items() if text is not None}
     task_masks = ("[sMASK]", "[gMASK]") if is_fixed else ("[gMASK]", "[sMASK]")
-    first = size + len(order) if is_fixed else strings[EOP]
-    return strings | {text: first + place for place, text in enumerate(task_masks)}
+    return strings | numbered(task_masks, size + len(order) if is_fixed else strings[EOP])
+
+
+def family_strings(
+    config: TokenizerConfig, vocabulary: Mapping[str, int], size: int
+) -> dict[str, int]:
+    """Take what the vocabulary has, and append the rest where the vocabulary is not whole."""
+    tokens = FAMILY[config.special]
+    strings = dict(vocabulary)
+    if config.kind == "tiktoken":
+        strings = numbered((*tokens, *MEDIA), size)
+    elif config.special in ("chatglm2", "chatglm3"):
+        strings |= numbered(tokens, size)
+    if config.kind == "sentencepiece":
+        tokens = (*tokens, "</s>")
+    if missing := [text for text in tokens if text not in strings]:
+        raise InputError(
+            config.path,
+            f"is no vocabulary of {config.special}: it has no {', '.join(missing)}; name that of "
+            "the model, or another --special",
+        )
+    return strings

@@ -1,6 +1,6 @@
 import pytest
 
-from glmctl.core.tokenizer.bpe import byte_characters
+from glmctl.core.tokenizer.library import byte_characters
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError
 from glmctl.recipe.model import TokenizerConfig
