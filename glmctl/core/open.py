@@ -17,12 +17,20 @@ from torch.overrides import TorchFunctionMode
 
 from glmctl.core.checkpoint.find import find
 from glmctl.core.checkpoint.folder import Found, write_model_folder
-from glmctl.core.decode.continuation import Beginning
-from glmctl.core.decode.infill import Infilling, Prompt, fill_blanks, fill_by, insert, make_prompt
+from glmctl.core.decode.infill import (
+    Beginning,
+    Infilling,
+    Prompt,
+    fill_blanks,
+    fill_by,
+    insert,
+    make_prompt,
+)
 from glmctl.core.decode.layout import HAS_SPANS, Reader
 from glmctl.core.decode.score import fill_with_choices, score_choices
 from glmctl.core.decode.search import Fill, Rules
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.prompt import apart
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
@@ -204,7 +212,9 @@ class Glm(Found):
 
     def save(self, folder: str | Path) -> Path:
         """Write a model folder: safetensors, config.toml, the tokenizer's files, manifest.json."""
-        stored = replace(self, tensors=self.module.state_dict(), provenance={"source": self.source})
+        weights, parts = apart(self.module.state_dict())
+        heads = {**self.heads, **parts}
+        stored = replace(self, tensors=weights, heads=heads, provenance={"source": self.source})
         return write_model_folder(Path(folder), stored)
 
     def text_tokenizer(self) -> Tokenizer:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glmctl.core.data.text import reject_surrogates
-from glmctl.core.decode.continuation import Beginning
+from glmctl.core.decode.infill import Beginning
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
 

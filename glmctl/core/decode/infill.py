@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glmctl.core.decode.constraint import blocked_tokens, without
-from glmctl.core.decode.sampling import draw
+from glmctl.core.decode.sampling import blocked_tokens, draw, without
 from glmctl.core.decode.search import Candidate, Fill, Finish, Row, Rules, rank
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
@@ -60,6 +59,24 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Beginning(Prompt):
+    """Ids that causal and chat models go on with, by the same search; all are in `part_a`."""
+
+    layout: tuple[Sequence[int], Sequence[int]]
+    """Both places of these ids and of all that may follow."""
+    num_seen: int
+    """Ids that see each other, the first ones."""
+
+    def fed(self, sop: int) -> Fed:
+        places, in_span = (row[: len(self.part_a)] for row in self.layout)
+        return Fed(self.part_a, places, in_span, self.num_seen)
+
+    def open(self, key: int) -> Row:
+        ahead = [*zip(*self.layout, strict=True)][len(self.part_a) :]
+        return Row(self.places, key, ahead)
+
+
+@dataclass(frozen=True)
 class Alternative:
     """One of the best ways to fill a blank."""
 
@@ -91,15 +108,6 @@ class Infilling:
 
     text: str
     blanks: tuple[Blank, ...]
-
-
-def uniforms_of(rows: Sequence[Row]) -> list[float]:
-    """A number from [0, 1) for each row; the seed, the line and the count of its draws fix it."""
-    counts = np.array([row.num_draws for row in rows])
-    for row in rows:
-        row.num_draws += 1
-    keys = np.array([row.key for row in rows], np.uint64)
-    return uniform(keys, Purpose.TOKEN, counts).tolist()  # type: ignore[no-any-return]
 
 
 def make_prompt(text: str, tokenizer: Tokenizer, max_positions: int, place: str) -> Prompt:
@@ -237,7 +245,12 @@ def offer(
         offered = without(offered, blocked, rules.ends)
     if config.temperature == 0:
         return rank(logits, offered, rows, rules)
-    drawn = draw(logits, offered, config, uniforms_of(rows))
+    # The seed, the line and the count of its draws fix each number.
+    keys = np.array([row.key for row in rows], np.uint64)
+    points = uniform(keys, Purpose.TOKEN, np.array([row.num_draws for row in rows])).tolist()
+    for row in rows:
+        row.num_draws += 1
+    drawn = draw(logits, offered, config, points)
     return [[Candidate(0, token, log_prob)] for token, log_prob in drawn]
 
 

@@ -91,8 +91,13 @@ def score_candidates(model: GLM, candidates: Sequence[Candidate], sop: int) -> l
         sop: id of the token that opens a span.
     """
     scores = []
+    device = model.word_embedding.weight.device
     for group in groups(candidates):
-        hidden, rows, targets = predict(model, group, sop)
+        packed = pack(group, sop, device)
+        rows, targets = packed.rows, packed.target_ids
+        hidden = model.hidden(
+            packed.input_ids, packed.position_ids, packed.segments, packed.wanted
+        )  # [M, H]
         single = torch.zeros(3, len(rows), dtype=torch.float64)
         for start in range(0, len(hidden), MAX_ROWS):
             logits = model.logits(hidden[start : start + MAX_ROWS])  # [rows, V]
@@ -140,23 +145,7 @@ class Packed:
     """And its id."""
 
 
-def predict(model: GLM, group: Sequence[Candidate], sop: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the model over the candidates of one forward pass.
-
-    Returns:
-        Hidden states at the places where something is predicted, [M, H]; and for every target of
-        every candidate, one candidate after another, its row among them and its id.
-    """
-    packed = pack(group, sop)
-    device = model.word_embedding.weight.device
-    ids, places, wanted = (
-        tensor.to(device) for tensor in (packed.input_ids, packed.position_ids, packed.wanted)
-    )
-    hidden = model.hidden(ids, places, packed.segments, wanted)
-    return hidden, packed.rows.to(device), packed.target_ids.to(device)
-
-
-def pack(group: Sequence[Candidate], sop: int) -> Packed:
+def pack(group: Sequence[Candidate], sop: int, device: torch.device | None = None) -> Packed:
     """Lay candidates out for one forward pass; those that share Part A are its pieces."""
     samples: dict[Sample, dict[tuple[Token, ...], int]] = {}
     for candidate in group:
@@ -181,7 +170,7 @@ def pack(group: Sequence[Candidate], sop: int) -> Packed:
         tuple(len(front) for front, _ in samples),
         tuple(tuple(map(len, pieces)) for pieces in samples.values()) if shares else None,
     )
-    ids, *places = torch.tensor(tokens).T.contiguous()  # [T] each
+    ids, *places = torch.tensor(tokens, device=device).T.contiguous()  # [T] each
     rows: list[int] = []
     for candidate in group:
         end = last_row[candidate.front(), candidate.piece(sop)]
@@ -191,9 +180,9 @@ def pack(group: Sequence[Candidate], sop: int) -> Packed:
         ids,
         torch.stack(places),
         segments,
-        torch.tensor(wanted),
-        torch.tensor(rows),
-        torch.tensor(targets),
+        torch.tensor(wanted, device=device),
+        torch.tensor(rows, device=device),
+        torch.tensor(targets, device=device),
     )
 
 
@@ -206,19 +195,15 @@ def score_choices(
     include_end: bool,
 ) -> list[list[float]]:
     """Score for each prompt, which has one blank, what could stand there."""
-    end = (tokenizer.special.eop,) if include_end else ()
-    candidates = []
-    for number, (prompt, words) in enumerate(zip(prompts, choices, strict=True), 1):
+    for number, prompt in enumerate(prompts, 1):
         if len(prompt.places) > 1:
             raise InputError(
                 f"text {number}", f"holds {len(prompt.places)} blanks; a score is that of one"
             )
-        candidates += [
-            Candidate(prompt.part_a, (), prompt.places[0], (*ids, *end))
-            for ids in encode_choices(words, prompt, 0, tokenizer, model.config.max_positions)
-        ]
-    scores = iter(sum_log_probs(model, candidates, tokenizer.special.sop))
-    return [[next(scores) for _ in words] for words in choices]
+    end = (tokenizer.special.eop,) if include_end else ()
+    before: list[tuple[Token, ...]] = [()] * len(prompts)
+    scored = score_blank(model, prompts, tokenizer, choices, 0, before, end)
+    return [[score for score, _ in offered] for offered in scored]
 
 
 def fill_with_choices(
@@ -227,28 +212,42 @@ def fill_with_choices(
     """Put the best choice into each blank of each prompt, the earlier ones in sight."""
     if not choices:
         raise InputError("choices", "are empty; give at least one")
-    sop, limit = tokenizer.special.sop, model.config.max_positions
     fills: list[list[Fill]] = [[] for _ in prompts]
     part_b: list[tuple[Token, ...]] = [()] * len(prompts)
     for blank in range(max(len(prompt.places) for prompt in prompts)):
-        offers = {
-            row: encode_choices(choices, prompt, blank, tokenizer, limit)
-            for row, prompt in enumerate(prompts)
-            if blank < len(prompt.places)
-        }
-        candidates = [
-            Candidate(prompts[row].part_a, part_b[row], prompts[row].places[blank], ids)
-            for row, offered in offers.items()
-            for ids in offered
-        ]
-        scores = iter(sum_log_probs(model, candidates, sop))
-        for row, offered in offers.items():
-            scored = [(next(scores), ids) for ids in offered]
-            log_prob, ids = max(scored, key=itemgetter(0))
+        rows = [row for row, prompt in enumerate(prompts) if blank < len(prompt.places)]
+        there, before = [prompts[row] for row in rows], [part_b[row] for row in rows]
+        scored = score_blank(model, there, tokenizer, [choices] * len(rows), blank, before)
+        for row, offered in zip(rows, scored, strict=True):
+            log_prob, ids = max(offered, key=itemgetter(0))
             fills[row].append(Fill(ids, log_prob, "choice"))
-            place = prompts[row].places[blank]
-            part_b[row] += tuple((token, place, i) for i, token in enumerate((sop, *ids), 1))
+            place, span = prompts[row].places[blank], (tokenizer.special.sop, *ids)
+            part_b[row] += tuple((token, place, i) for i, token in enumerate(span, 1))
     return fills
+
+
+def score_blank(
+    model: GLM,
+    prompts: Sequence[Prompt],
+    tokenizer: Tokenizer,
+    choices: Sequence[Sequence[str]],
+    blank: int,
+    part_b: Sequence[tuple[Token, ...]],
+    end: tuple[int, ...] = (),
+) -> list[list[tuple[float, tuple[int, ...]]]]:
+    """Score for each prompt what could stand in a blank, behind the spans of the earlier ones."""
+    limit = model.config.max_positions
+    offers = [
+        encode_choices(words, prompt, blank, tokenizer, limit)
+        for words, prompt in zip(choices, prompts, strict=True)
+    ]
+    candidates = [
+        Candidate(prompt.part_a, before, prompt.places[blank], (*ids, *end))
+        for prompt, before, offered in zip(prompts, part_b, offers, strict=True)
+        for ids in offered
+    ]
+    scores = iter(sum_log_probs(model, candidates, tokenizer.special.sop))
+    return [[(next(scores), ids) for ids in offered] for offered in offers]
 
 
 def encode_choices(
@@ -257,9 +256,6 @@ def encode_choices(
     """The tokens of each choice where it would stand; control strings in it are text.
 
     A blank takes the space before it along, so the choice brings that space back.
-
-    Raises:
-        InputError: a choice has no token, or more than the model has positions.
     """
     before = around_blanks(prompt.text, tokenizer.special)[blank]
     encoded = []

@@ -103,6 +103,8 @@ class Row:
 
     places: tuple[int, ...]
     key: int  # of the draws
+    ahead: Sequence[tuple[int, int]] = ()
+    """Both places of what follows a sequence that goes on; those of a blank follow from its own."""
     fills: list[Fill] = field(default_factory=list)
     beams: list[Beam] = field(default_factory=lambda: [Beam()])  # best first
     finished: list[Fill] = field(default_factory=list)  # best first
@@ -152,7 +154,10 @@ class Row:
         """
         place = self.places[len(self.fills)]
         for beam in self.padded(rules.config.num_beams):
-            yield beam.ids[-1] if beam.ids else rules.sop, place, len(beam.ids) + 1
+            if self.ahead:
+                yield beam.ids[-1], *self.ahead[len(beam.ids) - 1]
+            else:
+                yield beam.ids[-1] if beam.ids else rules.sop, place, len(beam.ids) + 1
 
     def padded(self, num_beams: int) -> list[Beam]:
         return self.beams + [self.beams[0]] * (num_beams - len(self.beams))
