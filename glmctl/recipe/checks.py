@@ -244,6 +244,13 @@ def stage_has_what_it_reads(recipe: Recipe) -> Lines:
             )
 
 
+def numbers_are_named(published: schema.PublishedConfig) -> Lines:
+    if (published.metric is None) != (published.value is None):
+        yield "metric, value: one of them is missing; state both"
+    elif (published.metric is None) == (published.values is None):
+        yield "metric, values: state a metric with its value, or a table of values"
+
+
 def record_says_what_it_needs(head: schema.RecipeConfig) -> Lines:
     if head.stage == "record" and head.needs is None:
         yield "needs: missing; a record says what a run would need, or state another stage"

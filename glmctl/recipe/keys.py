@@ -18,7 +18,8 @@ def differences(a: Section, b: Section) -> dict[str, tuple[Any, Any]]:
 
 def values_of(recipe: Section) -> dict[str, Any]:
     """Every value that a recipe has, as in its file."""
-    return recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {key: value for key, value in values.items() if value != []}  # nothing published
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -32,8 +33,14 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def section_of(field: FieldInfo) -> type[Section] | None:
     """The section that stands under a key, alone or in a list or in a named table."""
-    kinds = (field.annotation, *get_args(field.annotation))
-    return next((kind for kind in kinds if isinstance(kind, type(Section))), None)
+    return section_in(field.annotation)
+
+
+def section_in(kind: Any) -> type[Section] | None:
+    """The first section in an annotation."""
+    if isinstance(kind, type(Section)):
+        return kind
+    return next(filter(None, map(section_in, get_args(kind))), None)
 
 
 def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -19,13 +19,15 @@ def compare(
         model: folder or name of ours; numbers that are of a model of this name stand alone.
         ours: scores by metric.
     """
-    measured = [it for it in published if it.metric in ours]
+    measured = [it for it in published if it.numbers.keys() & ours.keys()]
     of_model = [it for it in measured if it.model == Path(model or "").name]
     return [
-        {"metric": it.metric, "ours": ours[it.metric], "published": it.value}
-        | {"difference": ours[it.metric] - it.value, "model": it.model}
+        {"metric": metric, "ours": ours[metric], "published": value}
+        | {"difference": ours[metric] - value, "model": it.model}
         | {"certainty": it.certainty, "source": it.source}
         for it in of_model or measured
+        for metric, value in it.numbers.items()
+        if metric in ours
     ]
 
 

@@ -39,19 +39,30 @@ class RecipeConfig(Section):
 
 
 class PublishedConfig(Section):
-    """A number of the literature that ours is compared with."""
+    """Numbers of the literature that ours are compared with: one, or a row of a table."""
 
-    metric: str
-    """TASK/METRIC as `glmctl eval` names them, as copa/accuracy; SUITE/average; or one of its own
-    where no command here measures it."""
-    value: float
+    checks = (checks.numbers_are_named,)
+
+    metric: str | None = None
+    """TASK/METRIC as `glmctl eval` names them, as copa/accuracy; SUITE/average; or a name of its
+    own where no command here measures it."""
+    value: float | None = None
     """In per cent, but for perplexities and the like."""
+    values: dict[str, float] | None = None
+    """Instead of the two: several metrics, each with its value."""
     model: str | None = None
     """The model it is of, where the recipe states numbers of several."""
     certainty: Certainty
     """How sure the number is; a recalled one waits for somebody to look it up."""
     source: str
     """Paper and table."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """By metric."""
+        if self.metric is None or self.value is None:
+            return self.values or {}
+        return {self.metric: self.value}
 
 
 class ObjectiveConfig(Section):

@@ -1,13 +1,14 @@
 import tomllib
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
-from glmctl.core.tasks.find import check_recipe, task_of_recipe
+from glmctl.core.tasks.find import check_recipe, find_suite, task_of_recipe
 from glmctl.errors import UsageError
 from glmctl.recipe.find import builtin_folder, builtin_recipes, find_recipe, recipe_name
 from glmctl.recipe.finetune import FinetuneRecipe, runs_of, trace_finetuning
-from glmctl.recipe.kinds import EvalRecipe, kind_of
+from glmctl.recipe.kinds import EvalRecipe, kind_of, load_any
 from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.plan import GIB, count_parameters, make_plan
 from glmctl.stages import pretrain
@@ -139,15 +140,78 @@ def test_a_recipe_that_brings_what_a_record_lacks_can_be_run(tmp_path):
     assert load_recipe(str(file)).recipe.needs is None
 
 
-def test_every_pretraining_run_of_the_paper_stands_in_exactly_one_recipe():
-    stated = [run for name in NAMES for run in load_recipe(name).recipe.experiments]
-    assert sorted(stated) == [
-        *("130B-PT", "CG-6B-PT", "CG2-6B-PT", "CG3-6B-PT", "G4-0414-PT", "G4-9B-PT"),
-        *("GLM-PT-10B-S1", "GLM-PT-10B-S2", "GLM-PT-10B-ZH-S1", "GLM-PT-10B-ZH-S2"),
-        *("GLM-PT-2B", "GLM-PT-410M", "GLM-PT-515M", "GLM-PT-BASE", "GLM-PT-DOC"),
-        *("GLM-PT-LARGE", "GLM-PT-LARGE-ZH", "GLM-PT-ROBERTA", "GLM-PT-ROBERTA-1.25"),
-        "GLM-PT-SENT",
-    ]
+# Identifiers of experiments: of the GLM paper and its code, of GLM-130B, of the models after it.
+EXPERIMENTS = """
+GLM-PT-BASE GLM-PT-LARGE GLM-PT-DOC GLM-PT-SENT GLM-PT-410M GLM-PT-515M GLM-PT-ROBERTA
+GLM-PT-ROBERTA-1.25 GLM-PT-2B GLM-PT-10B-S1 GLM-PT-10B-S2 GLM-PT-10B-ZH-S1 GLM-PT-10B-ZH-S2
+GLM-PT-LARGE-ZH
+SG-RECORD SG-COPA SG-WSC SG-RTE SG-BOOLQ SG-WIC SG-CB SG-MULTIRC
+S2S-GIGAWORD S2S-SQUAD-QG S2S-CNNDM S2S-XSUM
+INFILL-YAHOO-10 INFILL-YAHOO-20 INFILL-YAHOO-30 INFILL-YAHOO-40 INFILL-YAHOO-50
+LM-LAMBADA LM-BOOKWIKI
+10B-SUPERGLUE 10B-CNNDM 10B-XSUM 10B-LAMBADA 10B-WIKITEXT103
+NLU-GLUE NLU-SQUAD ZH-CLUE-FT
+130B-PT 130B-STABILITY 130B-PEFFN 130B-ATTRIB 130B-LAMBADA 130B-PILE 130B-MMLU 130B-BBL 130B-CLUE
+130B-FEWCLUE 130B-NLG 130B-WINO 130B-CBQA 130B-CSR 130B-NLI 130B-SG-PTV2 130B-COT 130B-CROWS
+130B-STEREO 130B-ETHOS 130B-RTP 130B-QUANT 130B-SPEED
+CG-6B-PT CG2-6B-PT CG3-6B-PT CG2-CODE G4-9B-PT G4-0414-PT
+""".split()
+
+
+def test_every_experiment_stands_in_exactly_one_recipe():
+    stated = [run for name in ALL for run in load_any(name).recipe.experiments]
+    assert sorted(stated) == sorted(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EVALS)
+def test_an_evaluation_is_whole_and_names_its_source_and_numbers(name):
+    check_recipe(name)
+    recipe = load_any(name)
+    assert recipe.recipe.certainty
+    assert recipe.published
+
+
+def test_the_averages_of_superglue_are_those_of_the_tasks_but_for_one_row():
+    """A metric pair counts as its mean; one cell of GLM-Sent is known to be misremembered."""
+    rows = {row.model: row.numbers for row in load_any("superglue/335m").published}
+    gaps = {}
+    for model, numbers in rows.items():
+        average = numbers.pop("superglue/average")
+        tasks: dict[str, list[float]] = {}
+        for metric, value in numbers.items():
+            tasks.setdefault(metric.partition("/")[0], []).append(value)
+        gaps[model] = abs(fmean(map(fmean, tasks.values())) - average)
+    assert len(rows) == 7
+    assert [model for model, gap in gaps.items() if gap > 0.12] == ["glm-sent"]
+
+
+# One number of each table, with how sure it is.
+@pytest.mark.parametrize(
+    ("name", "model", "metric", "value", "certainty"),
+    [
+        ("superglue/335m", "glm-large", "copa/accuracy", 76.0, "recalled"),
+        ("superglue/10b", "glm-10b", "multirc/exact_groups", 63.3, "code"),
+        ("seq2seq/gigaword", "glm-410m", "gigaword/rouge2_paper", 20.0, "recalled"),
+        ("seq2seq/squad-generation", "glm-sent", "squad_generation/bleu", 22.6, "recalled"),
+        ("seq2seq/cnn-dm", "glm-roberta", "cnn_dm/rougeLsum_paper", 40.45, "paper"),
+        ("seq2seq/xsum", "glm-roberta", "xsum/rouge1_paper", 45.51, "paper"),
+        ("seq2seq/10b", "glm-10b", "xsum/rouge2_paper", 25.7, "code"),
+        ("infilling/yahoo", "glm-doc", "yahoo-30/bleu", 63.2, "recalled"),
+        ("lm/zero-shot", "glm-10b", "lambada-unidirectional/accuracy", 67.18, "code"),
+        ("lm/zero-shot", "glm-515m", "language-model/perplexity", 13.7, "recalled"),
+        ("lm/zero-shot", "glm-2b", "lambada/accuracy", 68.19, "paper"),
+        ("nlu/squad", "glm-large", "squad_v1/token_f1", 91.9, "paper"),
+        ("clue/10b", "glm-10b-chinese", "tnews/accuracy", 69.94, "code"),
+        ("zero-shot/mmlu", "glm-130b", "mmlu/accuracy", 44.8, "paper"),
+        ("zero-shot/fewclue", "glm-130b", "chid/accuracy", 90.1, "paper"),
+        ("zero-shot/glm-130b", None, "StereoSet/ICAT", 73.5, "paper"),
+        ("quant/absmax", "glm-335m-int4", "lambada/accuracy", 38.25, "paper"),
+        ("glm-4-9b", None, "GSM8K", 84.0, "paper"),
+    ],
+)
+def test_published_numbers_are_those_of_the_tables(name, model, metric, value, certainty):
+    rows = [it for it in load_any(name).published if it.model == model and metric in it.numbers]
+    assert [(it.numbers[metric], it.certainty) for it in rows] == [(value, certainty)]
 
 
 @pytest.mark.parametrize("name", [*SIZES, *FAMILY, "glm-130b"])
@@ -284,14 +348,6 @@ def test_a_recipe_of_fine_tuning_is_whole_and_names_tasks_that_there_are(name):
     assert recipe.recipe.certainty
 
 
-def test_the_fine_tunings_of_the_paper_stand_in_exactly_one_recipe():
-    stated = [it for name in TUNINGS for it in trace_finetuning(name)[0].recipe.experiments]
-    assert sorted(stated) == [
-        *("10B-SUPERGLUE", "NLU-SQUAD", "S2S-CNNDM", "S2S-GIGAWORD", "S2S-SQUAD-QG", "S2S-XSUM"),
-        *("SG-BOOLQ", "SG-CB", "SG-COPA", "SG-MULTIRC", "SG-RECORD", "SG-RTE", "SG-WIC", "SG-WSC"),
-    ]
-
-
 # Of each task: epochs, batch, length, pattern.
 SUPERGLUE = {
     "superglue/335m": {
@@ -333,6 +389,71 @@ ANSWERS = {
     "seq2seq/xsum": (608, 60, 6, 1.0, 3, 6, 1e-5),
     "seq2seq/squad-generation": (464, 48, 5, 0.7, 0, 10, 2e-5),
 }
+
+
+def test_answers_of_the_10b_model_are_learned_over_two_nodes():
+    for run in runs_of(trace_finetuning("seq2seq/10b")[0], "seq2seq/10b"):
+        _, task = task_of_recipe(run.recipe.task, find_recipe("seq2seq/10b"))
+        train, topology = run.recipe.train, run.recipe.topology
+        known = ANSWERS[{"cnn_dm": "seq2seq/cnn-dm", "xsum": "seq2seq/xsum"}[task.name]]
+        assert (task.max_length, task.decode.max_new_tokens) == known[:2]
+        assert (train.epochs, run.recipe.optimizer.peak_lr) == known[-2:]
+        assert (train.global_batch_size, topology.world_size, topology.sharding) == (
+            64,
+            16,
+            "zero2",
+        )
+
+
+# Of each task: epochs, batch, length, rate.
+TUNED = {
+    "nlu/glue": {
+        "cola": (3, 16, 128, 1e-5), "sst2": (3, 16, 128, 1e-5), "mrpc": (3, 16, 256, 1e-5),
+        "qqp": (3, 16, 128, 1e-5), "mnli": (3, 16, 256, 1e-5), "qnli": (3, 16, 128, 1e-5),
+        "glue_rte": (3, 16, 256, 1e-5),
+    },
+    "clue/335m": {
+        "afqmc": (10, 16, 256, 1e-5), "tnews": (10, 16, 256, 1e-5),
+        "cluewsc": (10, 16, 256, 1e-5), "cmrc": (10, 32, 464, 2e-5),
+    },
+    "clue/10b": {
+        "afqmc": (20, 64, 256, 1e-5), "tnews": (12, 64, 256, 1e-5),
+        "cluewsc": (12, 64, 256, 1e-5), "cmrc": (10, 64, 464, 2e-5),
+    },
+    "infilling/yahoo": {f"yahoo-{share}": (5, 64, 256, 1e-5) for share in (10, 20, 30, 40, 50)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_other_tasks_are_learned_as_in_the_released_scripts(name):
+    found = {}
+    for run in runs_of(trace_finetuning(name)[0], name):
+        _, task = task_of_recipe(run.recipe.task, find_recipe(name))
+        train, rate = run.recipe.train, run.recipe.optimizer.peak_lr
+        found[task.name] = (train.epochs, train.global_batch_size, task.max_length, rate)
+    assert found == TUNED[name]
+
+
+def test_language_models_are_scored_in_the_windows_of_the_released_scripts():
+    suite, names = find_suite("lm/zero-shot")
+    tasks = {task.name: task for task in suite.choose(names)}
+    assert len(tasks) == 6
+    assert {(task.max_length, task.overlap) for task in tasks.values() if task.kind == "text"} == {
+        (1024, 256), (512, 256),
+    }  # fmt: skip
+    assert tasks["lambada"].max_length == 512
+    assert [name for name, task in tasks.items() if task.one_way] == [
+        "lambada-unidirectional", "wikitext-unidirectional", "language-model-unidirectional",
+    ]  # fmt: skip
+
+
+def test_a_domain_is_learned_from_a_model_with_some_general_text_and_a_new_warm_up():
+    for name, general in (("domain/continue", 0.02), ("domain/glmctl-default", 0.1)):
+        recipe = load_recipe(name)
+        assert recipe.train.initial_model is not None
+        weights = {corpus.name: corpus.weight for corpus in recipe.data.corpus}
+        assert (weights["domain"], weights["general"]) == (1.0, general)
+        assert 0 < recipe.schedule.warmup_steps < recipe.train.steps
 
 
 @pytest.mark.parametrize("name", ANSWERS)

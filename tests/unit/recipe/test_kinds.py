@@ -62,7 +62,7 @@ def test_an_evaluation_comes_back_from_its_text(recipe_file, tmp_path):
         ('[matrix]\ntask = [{ name = "rte" }]', "matrix.task: {'name': 'rte'} should have a name"),
         ('[matrix]\nseed = [1]\ntask = ["rte"]', "matrix.seed: unknown key; known keys: task"),
         ('[train]\n[task]\nname = "rte"', "train: unknown key; known keys: recipe, task"),
-        ('[task]\nname = "rte"\n[[published]]\nmetric = "rte/accuracy"', "value: missing"),
+        ('[task]\nname = "rte"\n[[published]]\ncertainty = "paper"', "source: missing"),
     ],
 )
 def test_mistakes_say_where_they_are(recipe_file, text, message):
@@ -77,7 +77,7 @@ def test_tasks_whose_data_lies_in_two_folders_are_two_recipes(recipe_file):
 
 
 def test_a_record_needs_no_model_and_says_what_a_run_would_need(recipe_file):
-    with pytest.raises(UsageError, match="recipe.needs: missing; a record says what a run would"):
+    with pytest.raises(UsageError, match=r"recipe\.needs: missing; a record says what a run would"):
         load_any(recipe_file("", "record"))
     path = recipe_file('needs = "its data, which is private"\n[topology]\nnodes = 96', "record")
     assert load_any(path).topology.world_size == 96
@@ -88,7 +88,7 @@ def test_a_record_needs_no_model_and_says_what_a_run_would_need(recipe_file):
 
 
 def test_only_a_record_says_what_it_needs(recipe_file):
-    with pytest.raises(UsageError, match="recipe.needs: is not read with stage 'eval'; leave it"):
+    with pytest.raises(UsageError, match=r"recipe\.needs: is not read with stage 'eval'; leave it"):
         load_any(recipe_file('needs = "time"\n[task]\nname = "rte"'))
 
 

@@ -176,8 +176,8 @@ def test_an_unknown_name_lists_the_names_spelt_alike():
 
 def test_a_name_like_no_other_lists_all_names():
     (problem,) = problems_of("xyz")
-    assert "; built-in: chatglm-6b, chatglm2-6b, chatglm3-6b, glm-10b, glm-10b-chinese, " in problem
-    assert problem.endswith(", smoke/tiny, superglue/10b, superglue/335m, superglue/grid")
+    assert "; built-in: ablations/glm-130b, chatglm-6b, chatglm2-6b, chatglm3-6b, clue/10b, " in problem
+    assert problem.endswith(", zero-shot/glm-130b, zero-shot/glue, zero-shot/mmlu")
 
 
 def test_set_reads_toml_values_and_bare_words(small):

@@ -9,16 +9,11 @@ from glmctl.recipe.published import compare, compare_scores
 from glmctl.recipe.schema import PublishedConfig
 
 
-def number(metric: str, value: float, model: str | None = None) -> PublishedConfig:
-    return PublishedConfig(
-        metric=metric, value=value, model=model, certainty="recalled", source="Table 1"
-    )
-
-
+KNOWN = {"certainty": "recalled", "source": "Table 1"}
+LARGE = {"copa/accuracy": 76.0, "rte/accuracy": 74.0}
 PUBLISHED = [
-    number("copa/accuracy", 76.0, "glm-large"),
-    number("copa/accuracy", 71.0, "glm-base"),
-    number("rte/accuracy", 74.0, "glm-large"),
+    PublishedConfig(values=LARGE, model="glm-large", **KNOWN),
+    PublishedConfig(metric="copa/accuracy", value=71.0, model="glm-base", **KNOWN),
 ]
 
 
@@ -33,6 +28,24 @@ def test_what_is_measured_is_compared_with_the_numbers_of_the_same_model():
         "certainty": "recalled",
         "source": "Table 1",
     }
+
+
+def test_a_model_without_numbers_of_this_metric_is_compared_with_the_others():
+    (row,) = compare(PUBLISHED, "runs/glm-base", {"rte/accuracy": 75.0})
+    assert (row["model"], row["difference"]) == ("glm-large", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"metric": "copa/accuracy"}, "metric, value: one of them is missing; state both"),
+        ({}, "metric, values: state a metric with its value, or a table of values"),
+        ({"metric": "a", "value": 1.0, "values": {}}, "metric, values: state a metric with its"),
+    ],
+)
+def test_a_number_has_a_name(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        PublishedConfig(**numbers, **KNOWN)
 
 
 @pytest.mark.parametrize("model", [None, "runs/mine"])
