@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from glmctl.core.data.text import line_text, read_source, reject_surrogates
 from glmctl.core.decode.chat import (
@@ -54,97 +54,59 @@ class LineResult:
 
 @dataclass(frozen=True)
 class Filler:
-    """A model and the settings by which it fills lines."""
+    """A model and the settings by which it fills lines, or answers them."""
 
     glm: Glm
+    tokenizer: Tokenizer
     config: DecodeConfig
     choices: Sequence[str] | None
     batch_size: int
+    streams: bool
     explains: bool
+    chats: bool
     watch: ScriptWatch
-    keys: ClassVar[frozenset[str]] = frozenset(("text",))
-    """One of them makes a line a JSON object, and no text itself."""
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.glm.text_tokenizer()
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        """Ids that end a fill; (): the usual ones."""
-        return ()
 
     def fill(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
-        """Fill the good ones of some lines together and say what is wrong with the others."""
+        """Fill the good ones of some lines together and say what is wrong with the others.
+
+        When streaming, one follows another, and each token comes as it is chosen.
+        """
         read = {number: self.read(line) for number, line in lines.items()}
         prompts = {number: it for number, (_, it) in read.items() if isinstance(it, Prompt)}
-        rows = self.glm.fill(
-            [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size, self.ends
-        )
-        fills = dict(zip(prompts, rows, strict=True))
+        ends = answer_ends(self.tokenizer) if self.chats else ()
+        rows: list[list[Fill]] = []
+        if not self.streams:
+            rows = self.glm.fill(
+                [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size, ends
+            )
+        fills = dict(zip(prompts, rows, strict=False))
         for number, (line_id, prompt) in read.items():
-            yield self.result(number, line_id, prompt, fills.get(number, []))
-
-    def stream(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
-        """Fill lines one after another and give each token as it is chosen."""
-        model, tokenizer = self.glm.module, self.tokenizer
-        for number, line in lines.items():
-            line_id, prompt = self.read(line)
-            fills: list[Fill] = []
-            if isinstance(prompt, Prompt):
+            if isinstance(prompt, str):
+                yield LineResult(number, line_id, error=prompt)
+                continue
+            if self.streams:
                 (row,) = open_rows([prompt], self.config, [number])
-                fills = row.fills
-                for token in stream_fills(model, prompt, row, tokenizer, self.config, self.ends):
+                for token in stream_fills(
+                    self.glm.module, prompt, row, self.tokenizer, self.config, ends
+                ):
                     yield LineResult(number, token=token)
-            yield self.result(number, line_id, prompt, fills)
+                fills[number] = row.fills
+            yield self.result(LineResult(number, line_id), prompt, fills[number])
 
     def read(self, raw: bytes) -> tuple[Any, Prompt | str]:
         """The id of a line, and its Part A or what is wrong with it."""
         record: dict[str, Any] = {}
         try:
-            record = read_line(raw, self.keys)
-            return record.get("id"), self.lay_out(record)
+            record = read_line(raw, {"text", "messages"} if self.chats else {"text"})
+            prompt = self.chat(record) if self.chats else self.glm.prompt(text_of(record), "line")
+            return record.get("id"), prompt
         except InputError as error:
             return record.get("id"), "; ".join(error.problems)
         except ValueError as problem:
             return record.get("id"), f"is {problem}"
 
-    def lay_out(self, record: Mapping[str, Any]) -> Prompt:
-        return self.glm.prompt(text_of(record), "line")
-
-    def result(
-        self, number: int, line_id: Any, prompt: Prompt | str, fills: list[Fill]
-    ) -> LineResult:
-        """What there is to say about a line."""
-        if isinstance(prompt, str):
-            return LineResult(number, line_id, error=prompt)
-        return LineResult(
-            number,
-            line_id,
-            insert(prompt, fills, self.tokenizer),
-            variants=tuple(
-                (other.score, insert(prompt, [*fills[:-1], other], self.tokenizer).text)
-                for other in fills[-1].ranked
-            ),
-            explanation=explain(prompt, fills, self.tokenizer) if self.explains else None,
-            warning=self.watch.warning(prompt.text),
-        )
-
-
-class Chatter(Filler):
-    """The same for messages, whose answers are filled in."""
-
-    keys = frozenset(("text", "messages"))
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self.glm.any_tokenizer()
-
-    @property
-    def ends(self) -> tuple[int, ...]:
-        return answer_ends(self.tokenizer)
-
-    def lay_out(self, record: Mapping[str, Any]) -> Chat:
+    def chat(self, record: Mapping[str, Any]) -> Chat:
+        """The messages of a line, laid out to be answered."""
         said = record.get("messages")
         if said is None:
             said = [{"role": "user", "content": text_of(record)}]
@@ -157,20 +119,29 @@ class Chatter(Filler):
             problem = f"is {len(ids):,} tokens long and the model has {limit:,} positions; shorten"
             raise InputError("line", f"{problem} it")
         start = self.glm.beginning(BLANK, ids, self.config.max_new_tokens)
-        return Chat(BLANK, start.part_a, start.places, start.layout, start.num_seen, messages)
+        return Chat(**vars(start), messages=messages)
 
-    def result(
-        self, number: int, line_id: Any, prompt: Prompt | str, fills: list[Fill]
-    ) -> LineResult:
-        result = super().result(number, line_id, prompt, fills)
-        if not isinstance(prompt, Chat) or result.filled is None:
-            return result
-        (fill,), text = fills, result.filled.text.strip()
+    def result(self, result: LineResult, prompt: Prompt, fills: list[Fill]) -> LineResult:
+        """What there is to say about a line that is filled."""
+        filled = insert(prompt, fills, self.tokenizer)
+        variants = [
+            (other.score, insert(prompt, [*fills[:-1], other], self.tokenizer).text)
+            for other in fills[-1].ranked
+        ]
+        if not isinstance(prompt, Chat):
+            return replace(
+                result,
+                filled=filled,
+                variants=tuple(variants),
+                explanation=explain(prompt, fills, self.tokenizer) if self.explains else None,
+                warning=self.watch.warning(prompt.text),
+            )
+        (fill,), text = fills, filled.text.strip()
         cut = f"is cut off after {len(fill.ids):,} tokens; raise --max-new-tokens to read on"
         return replace(
             result,
-            filled=replace(result.filled, text=text),
-            variants=tuple((score, other.strip()) for score, other in result.variants),
+            filled=replace(filled, text=text),
+            variants=tuple((score, other.strip()) for score, other in variants),
             warning=cut if fill.finish == "length" else None,
             messages=(*prompt.messages, Message("assistant", text)),
         )
@@ -196,7 +167,7 @@ def run(
         device: cpu or cuda; None: cuda when there is one.
         config: how tokens are chosen.
         choices: fill each blank with the best of these instead.
-        batch_size: lines filled together; when streaming, one follows another.
+        batch_size: lines filled together.
         streams: give each token as it is chosen, before the result of its line.
         explains: whether results come with their explanation.
         chats: lines are messages, or JSON objects with several, and are answered.
@@ -205,13 +176,22 @@ def run(
     chosen = choose_device(device).type
     # Half precision is an exception on CPUs, and slow there.
     glm = load(model or DEFAULT, device=chosen, dtype="float32" if chosen == "cpu" else None)
+    tokenizer = glm.any_tokenizer() if chats else glm.text_tokenizer()
     if chats:
-        refuse_no_chat(glm.any_tokenizer(), glm.source)
-    watch = ScriptWatch(glm.any_tokenizer() if chats else glm.text_tokenizer())
-    make = Chatter if chats else Filler
-    filler = make(glm, config, choices, batch_size, explains, watch)
+        refuse_no_chat(tokenizer, glm.source)
+    filler = Filler(
+        glm,
+        tokenizer,
+        config,
+        choices,
+        batch_size,
+        streams,
+        explains,
+        chats,
+        ScriptWatch(tokenizer),
+    )
     for lines in windows_of(texts, batch_size):
-        yield from filler.stream(lines) if streams else filler.fill(lines)
+        yield from filler.fill(lines)
 
 
 def refuse_idle_options(
@@ -223,24 +203,23 @@ def refuse_idle_options(
     chats: bool,
 ) -> None:
     """Stop before anything is loaded when settings would do nothing together."""
-    given = {
-        "--explain": explains,
-        "--num-beams": config.num_beams > 1,
+    whole = {"--explain": explains, "--num-beams": config.num_beams > 1}
+    stepwise = {
         "--stream": streams,
         "--temperature": config.temperature > 0,
         "--no-repeat-ngram": config.no_repeat_ngram > 0,
         "--min-new-tokens": config.min_new_tokens > 0,
     }
-    names = [name for name, is_given in given.items() if is_given]
-    idle = [name for name in names if name in ("--explain", "--num-beams")]
+    idle = [name for name, is_given in whole.items() if is_given]
+    given = [*idle, *(name for name, is_given in stepwise.items() if is_given)]
     if chats and (explains or choices is not None):
         option = "--explain" if explains else "--choices"
         raise UsageError("--chat", f"answers messages; leave out {option}, which is for blanks")
     if choices is not None and not all(choices):
         problem = f"one of {[*choices]} is empty; write words between the commas"
         raise UsageError("--choices", problem)
-    if choices is not None and names:
-        raise UsageError("--choices", f"scores each one whole; leave out {', '.join(names)}")
+    if choices is not None and given:
+        raise UsageError("--choices", f"scores each one whole; leave out {', '.join(given)}")
     if streams and idle:
         problem = f"prints each token as it is chosen; leave out {', '.join(idle)}"
         raise UsageError("--stream", problem)
@@ -285,14 +264,9 @@ class Settings(Section):
 
 
 def decode_config(options: Mapping[str, Any], overrides: Sequence[str]) -> DecodeConfig:
-    """Decode settings of a command line.
+    """Decode settings of a command line: those given by their keys, and `decode.key=value` each.
 
-    Args:
-        options: settings by their keys; None where one is not given. Other keys do not matter.
-        overrides: `decode.key=value` each, the value as in TOML.
-
-    Raises:
-        UsageError: naming every mistake.
+    Other keys do not matter, nor does None. A mistake names every other one too.
     """
     given = {key: options.get(key) for key in DecodeConfig.model_fields}
     draft = Draft({"decode": {key: it for key, it in given.items() if it is not None}})
