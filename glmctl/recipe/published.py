@@ -9,7 +9,7 @@ from glmctl.recipe.load import stage_of
 from glmctl.recipe.schema import PublishedConfig, Recipe
 
 
-def compare(
+def compare_numbers(
     published: Sequence[PublishedConfig], model: str | None, ours: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """What is measured here and stated there.
@@ -47,9 +47,9 @@ def compare_scores(
         for metric, it in values.items()
     }
     if stage_of(name) == "eval":
-        return compare(load_any(name).published, model, ours)
+        return compare_numbers(load_any(name).published, model, ours)
     file = Path(model) / "recipe.toml"
     recipe = load_any(str(file)) if file.is_file() else None
     if not isinstance(recipe, Recipe) or recipe.recipe.stage != "finetune":
         return []
-    return compare(recipe.published, recipe.train.initial_model, ours)
+    return compare_numbers(recipe.published, recipe.train.initial_model, ours)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from glmctl.recipe.published import compare, compare_scores
+from glmctl.recipe.published import compare_numbers, compare_scores
 from glmctl.recipe.schema import PublishedConfig
 
 
@@ -18,7 +18,7 @@ PUBLISHED = [
 
 
 def test_what_is_measured_is_compared_with_the_numbers_of_the_same_model():
-    (row,) = compare(PUBLISHED, "runs/glm-base", {"copa/accuracy": 70.5, "cb/accuracy": 1.0})
+    (row,) = compare_numbers(PUBLISHED, "runs/glm-base", {"copa/accuracy": 70.5, "cb/accuracy": 1.0})
     assert row == {
         "metric": "copa/accuracy",
         "ours": 70.5,
@@ -31,7 +31,7 @@ def test_what_is_measured_is_compared_with_the_numbers_of_the_same_model():
 
 
 def test_a_model_without_numbers_of_this_metric_is_compared_with_the_others():
-    (row,) = compare(PUBLISHED, "runs/glm-base", {"rte/accuracy": 75.0})
+    (row,) = compare_numbers(PUBLISHED, "runs/glm-base", {"rte/accuracy": 75.0})
     assert (row["model"], row["difference"]) == ("glm-large", 1.0)
 
 
@@ -50,7 +50,7 @@ def test_a_number_has_a_name(numbers, message):
 
 @pytest.mark.parametrize("model", [None, "runs/mine"])
 def test_another_model_is_compared_with_all(model):
-    rows = compare(PUBLISHED, model, {"copa/accuracy": 80.0})
+    rows = compare_numbers(PUBLISHED, model, {"copa/accuracy": 80.0})
     assert [(row["model"], row["difference"]) for row in rows] == [
         ("glm-large", 4.0),
         ("glm-base", 9.0),
