@@ -26,6 +26,7 @@ from glmctl.core.tasks.blind import blinded
 from glmctl.core.tasks.find import Suite, find_suite, home, parts_at, places_of
 from glmctl.core.tasks.hub import fetched
 from glmctl.core.tasks.journal import ORIGIN, open_journal
+from glmctl.core.tasks.learned import asker_for
 from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
 from glmctl.core.tasks.read import named, read_parts
 from glmctl.core.tasks.schema import LISTED, Kind, Policy, SubmissionConfig, TaskConfig
@@ -44,7 +45,9 @@ WAYS: Mapping[Kind, str] = {
     "generate": "generation",
     "infill": "infilling of words, and of Chinese characters",
     "text": "language modelling",
+    "association": "means of hidden states",
 }
+SIGNIFICANT = 0.01
 INCOMPLETE = ("rows without a prediction are missing from what is to be sent in",)
 PACKAGES = ("torch", "numpy", "tokenizers", "sentencepiece")
 RELEVANT = ("glmctl", "packages", "device")
@@ -189,7 +192,7 @@ def run(
     refuse_other_files(folder)
     where = choose_device(device).type
     glm = load(model, device=where, dtype="float32" if where == "cpu" else None)
-    tensors = glm.module.state_dict()
+    tensors = glm.module.state_dict() | dict(glm.heads)
     model_digest = digest_all({key: digest(tensor) for key, tensor in tensors.items()})
     origin = made_with(where)
     made_from = {"model": model_digest, **{name: origin[name] for name in RELEVANT}}
@@ -310,7 +313,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
     """Put one task to the model; gives also what is wrong with rows of its file."""
     started_at = time.monotonic()
     task = request.task
-    asker = Asker(task, glm.scoring_tokenizer(), glm.config, task.decode.policy)
+    asker = asker_for(glm, task, task.decode.policy)
     if wrong := [*word_problems(asker)]:
         raise InputError(task.name, *wrong)
     is_new = request.submission is not None
@@ -354,6 +357,7 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
             *notes(asker, questions),
             *(effort.taught.notes(task, made_from["data"]) if effort.taught else ()),
             *of_written(asker, questions, predictions),
+            *(chances(predictions) if task.kind == "association" else ()),
             *(
                 f"{name}: answered where log P({NO_ANSWER}) - log P(answer) <= {it.threshold:.4g}"
                 for name, it in values.items()
@@ -378,6 +382,17 @@ def data_digest(request: Request) -> str:
     if len(files) == 1:
         return digest_of(files[0])
     return digest_all({f"{file.parent.name}/{file.name}": digest_of(file) for file in files})
+
+
+def chances(predictions: Sequence[Prediction]) -> Iterator[str]:
+    """How many associations are more than chance."""
+    p_values = [it.scores["p_value"] for it in predictions if "p_value" in it.scores]
+    if p_values:
+        num_low = sum(p < SIGNIFICANT for p in p_values)
+        yield (
+            f"p < {SIGNIFICANT} for {num_low:,} of {len(p_values):,} tests (one-sided, by "
+            "permutation); predictions.jsonl has each effect with its sign"
+        )
 
 
 def by_part(task: TaskConfig, judged: Sequence[Judged]) -> Iterator[tuple[str, Value]]:
@@ -451,6 +466,8 @@ def protocol(glm: Glm, asker: Asker, known: Taught | None) -> str:
         how = f"fine-tuned for another {asker.task.name}," if is_other else "fine-tuned"
     if asker.frame.is_causal:
         return f"{how}, left to right"
+    if asker.task.head:
+        return f"{how} classification"
     is_written = asker.writes and asker.task.kind in LISTED
     return f"{how} {WAYS['generate' if is_written else asker.task.kind]}"
 

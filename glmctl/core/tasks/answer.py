@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from glmctl.core.decode.classify import class_scores
 from glmctl.core.decode.infill import fill_blanks
-from glmctl.core.decode.score import MAX_TOKENS, Candidate, score_candidates, sum_log_probs
+from glmctl.core.decode.score import MAX_TOKENS, Candidate, Score, score_candidates, sum_log_probs
 from glmctl.core.model.glm import GLM
 from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.association import associations, effect_size, means, p_value
 from glmctl.core.tasks.metrics import Judged, measure
 from glmctl.core.tasks.read import Rows
-from glmctl.core.tasks.schema import TaskConfig
+from glmctl.core.tasks.schema import SETS, TaskConfig
 
 
 def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
@@ -72,10 +76,38 @@ def choose(
     model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
 ) -> dict[int, Prediction]:
     """Predictions for questions whose candidates are scored, by their numbers."""
+    if asker.task.kind == "association":
+        return {number: associate(model, questions[number]) for number in batch}
+    if asker.task.head:
+        return classify(model, asker, questions, batch)
     candidates = [it for number in batch for it in questions[number].candidates]
     scores = iter(score_candidates(model, candidates, asker.special.sop))
     return {
         number: asker.read(questions[number], [next(scores) for _ in questions[number].candidates])
+        for number in batch
+    }
+
+
+def associate(model: GLM, question: Question) -> Prediction:
+    """The effect size of a question of four sets, and how likely it is by chance."""
+    of_text = dict(zip(question.answers, means(model, question.candidates), strict=True))
+    sets = (dict.fromkeys(question.example.fields[name].splitlines()) for name in SETS)
+    x, y, a, b = (np.array([of_text[text] for text in texts]) for texts in sets)
+    near_x, near_y = associations(x, a, b), associations(y, a, b)
+    scores = {"effect_size": effect_size(near_x, near_y), "p_value": p_value(near_x, near_y)}
+    return Prediction(question.example, "", scores)
+
+
+def classify(
+    model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
+) -> dict[int, Prediction]:
+    """Predictions for questions that the head of the model answers, by their numbers."""
+    rows = [it for number in batch for it in asker.texts(questions[number])]
+    scores = iter(class_scores(model, rows, is_causal=asker.frame.is_causal).flatten().tolist())
+    return {
+        number: asker.read(
+            questions[number], [Score(0.0, next(scores), 0) for _ in questions[number].candidates]
+        )
         for number in batch
     }
 

@@ -29,6 +29,7 @@ from glmctl.core.tasks.schema import (
     FIELD,
     LISTED,
     NO_PATTERN,
+    SETS,
     SHOTS,
     SLOT,
     WRITTEN,
@@ -147,6 +148,8 @@ class Asker:
                 f"{task.name}: decode.policy",
                 f"is {policy}, but kind {task.kind} has no listed answers; write auto",
             )
+        if task.compares_three and self.writes:
+            raise UsageError(f"{task.name}: decode.policy", "is decode; its metrics need scores")
         if task.head and self.writes:
             raise UsageError(f"{task.name}: decode.policy", "is decode, but a head answers")
         if self.frame.is_causal and self.writes:
@@ -206,6 +209,8 @@ class Asker:
         if self.writes:
             how = "" if task.kind in WRITTEN else ", matched with the listed answers"
             return f"what the model writes ({task.decode.num_beams} beams){how}"
+        if task.kind == "association":
+            return "cosines of the mean hidden states of texts"
         if task.kind == "text":
             return "log-probability of every token but the first"
         if task.kind == "cloze":
@@ -214,11 +219,15 @@ class Asker:
         return f"log-probability of the choice{end}{rest} / tokens^{task.length_penalty:g}"
 
     @property
+    def num_classes(self) -> int:
+        """Scores that a head gives to a text."""
+        return len(self.task.label_names) if self.has_classes else 1
+
+    @property
     def by_logit(self) -> bool:
-        """Each answer is one word of one token, and its logit is its score; so is that of a head."""
-        if self.task.head:
-            return True
-        return self.task.kind == "cloze" and not (self.split_words or self.frame.is_causal)
+        """Each answer is a word of one token, and its logit is its score; or a class of a head."""
+        is_word = self.task.kind == "cloze" and not (self.split_words or self.frame.is_causal)
+        return self.task.head or is_word
 
     @property
     def penalty(self) -> float:
@@ -279,6 +288,8 @@ class Asker:
         """
         if self.task.kind == "text":
             return self.read_through(example)
+        if self.task.kind == "association":
+            return self.lay_apart(example)
         if self.task.kind in WRITTEN:
             return self.leave_open(example)
         if self.has_classes:
@@ -300,6 +311,8 @@ class Asker:
         for gold in example.golds if self.has_index else ():
             if gold not in self.names(len(answers))[: len(answers)]:
                 raise ValueError(f"label {gold!r} is no number of its choices")
+        if self.task.compares_three and len({*answers}) != 3:
+            raise ValueError("has not three choices that differ; mend it or leave it out")
         if self.writes:
             return replace(self.leave_open(example), answers=answers)
         one = self.whole if self.task.head else self.candidate
@@ -406,6 +419,23 @@ class Asker:
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
         return Question(replace(example, golds=(whole,)), (), (), False, prompt)
+
+    def lay_apart(self, example: Example) -> Question:
+        """Each of the texts of four sets, once.
+
+        Raises:
+            ValueError: a set is empty, or one of its texts too long.
+        """
+        sets = [fill(f"{{{name}}}", example.fields).splitlines() for name in SETS]
+        if not all(sets):
+            raise ValueError(f"has an empty set among {', '.join(SETS)}; write a text a line")
+        texts = dict.fromkeys(chain.from_iterable(sets))
+        end = () if self.frame.is_causal else (self.special.eos,)
+        laid_out = [(*self.frame.lead, *self.encode(text), *end) for text in texts]
+        if (longest := max(map(len, laid_out))) > self.max_length:
+            raise ValueError(f"has a text of {longest:,} tokens; {self.max_length:,} are the most")
+        candidates = tuple(Candidate(ids, (), None, ()) for ids in laid_out)
+        return Question(example, (*texts,), candidates, is_cut=False)
 
     def read_through(self, example: Example) -> Question:
         """A text of which every token but the first is scored.

@@ -60,6 +60,8 @@ def records(
         return questions(file)
     if form == "conll":
         return sentences(file)
+    if form == "json":
+        return iter([(1, json_record(whole(file).encode()))])
     if form == "text":
         return whole_text(file)
     return each_line(file, is_json=form == "jsonl")

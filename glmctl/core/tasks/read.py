@@ -208,7 +208,7 @@ def text_at(record: Any, path: str) -> str:
 
 def golds_of(row: Record, task: TaskConfig) -> tuple[str, ...]:
     """Right labels, or right answers."""
-    if task.kind in ("infill", "text"):
+    if task.kind in ("infill", "text", "association"):
         return ()
     return (right_label(row, task),) if task.golds is None else candidates(row, task.golds)
 
@@ -326,6 +326,8 @@ def candidates(row: Record, where: ListedChoices) -> tuple[str, ...]:
     items = items if isinstance(items, list) else [items]
     for key, path in where.equal.items():
         items = [item for item in items if text_at(item, key) == text_at(row, path)]
+    if (by := where.sort) is not None:
+        items = sorted(items, key=lambda item: text_at(item, by))
     if where.letters:
         return tuple(string.ascii_uppercase[: len(items)])
     if where.span_of is not None:

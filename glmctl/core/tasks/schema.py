@@ -20,7 +20,7 @@ from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.recipe.schema import DecodeConfig
 from glmctl.recipe.section import Probability, Section
 
-Kind = Literal["cloze", "choice", "generate", "infill", "text"]
+Kind = Literal["cloze", "choice", "generate", "infill", "text", "association"]
 Metric = Literal[
     "accuracy",
     "accuracy_macro",
@@ -42,10 +42,14 @@ Metric = Literal[
     "rougeLsum_paper",
     "bleu",
     "span_f1",
+    "lms",
+    "ss",
+    "icat",
+    "effect_size",
     "perplexity",
     "word_perplexity",
 ]
-Format = Literal["jsonl", "csv", "tsv", "pairs", "squad", "conll", "lines", "text"]
+Format = Literal["jsonl", "json", "csv", "tsv", "pairs", "squad", "conll", "lines", "text"]
 Clean = Literal["wikitext", "gigaword", "cnn_dm", "cnn_dm_target"]
 Status = Literal["works", "conformance", "unverified"]
 Policy = Literal["auto", "encode", "decode"]
@@ -69,6 +73,10 @@ WRITTEN = ("generate", "infill")
 """Kinds whose answers the model writes."""
 AT_BEST: tuple[Metric, ...] = ("best_exact", "best_f1")
 """Metrics over a threshold of having no answer."""
+OF_THREE: tuple[Metric, ...] = ("lms", "ss", "icat")
+"""Metrics of StereoSet, which compare three choices: anti-stereotype, stereotype, unrelated."""
+SETS = ("x", "y", "a", "b")
+"""Fields of kind association: two sets of texts, and two that they may lie near, a text a line."""
 ASKED = ("cloze", "choice", "generate")
 """Kinds that ask by patterns."""
 
@@ -121,6 +129,8 @@ class ListedChoices(Section):
     """Where each item keeps its text; left out: an item is the text."""
     span_of: str | None = None
     """Items are start and end (inclusive) in the text at this path; those are sorted."""
+    sort: str | None = None
+    """Items stand in the order of what they hold under this key."""
     letters: bool = False
     """The candidates are letters from A on, one for each item."""
     clean: Clean | None = None
@@ -217,7 +227,8 @@ class TaskConfig(Section):
     kind: Kind = "cloze"
     """cloze: a word for each label; choice: candidates that each record brings; generate: the
     model writes into the blank; infill: a share of the words of `text` is hidden and written
-    again; text: every token of `text` is scored."""
+    again; text: every token of `text` is scored; association: how near hidden states of the texts
+    in `x` and `y` lie to those in `a` and `b`."""
     status: Status = "unverified"
     """works: ran on the real data; conformance: on data of its format; unverified."""
     files: Mapping[str, str] = {}
@@ -227,8 +238,9 @@ class TaskConfig(Section):
     scored_on: str = "val"
     """The split that an evaluation takes."""
     format: Format | None = None
-    """pairs: lines of NAME.source and NAME.target; squad: SQuAD's JSON; conll: a token and its tag
-    a line; lines: texts; text: the file is one text. Left out: as the name of the file says."""
+    """json: the file is one record; pairs: lines of NAME.source and NAME.target; squad: SQuAD's
+    JSON; conll: a token and its tag a line; lines: texts; text: the file is one text. Left out: as
+    the name of the file says."""
     columns: tuple[str, ...] = ()
     """Names of the columns of a table without a line of names."""
     quoted: bool = True
@@ -338,6 +350,11 @@ class TaskConfig(Section):
         return f"task {self.name}"
 
     @property
+    def compares_three(self) -> bool:
+        """Whether the scores of three choices are compared."""
+        return not {*OF_THREE}.isdisjoint(self.metrics)
+
+    @property
     def weighs_no_answer(self) -> bool:
         """Whether having no answer is scored beside the answer that is written."""
         return not {*AT_BEST}.isdisjoint(self.metrics)
@@ -363,8 +380,16 @@ class TaskConfig(Section):
             problems.append("choices: missing; a choice task needs them or listed_choices")
         if self.kind == "generate" and self.golds is None:
             problems.append('golds: missing; name where right answers stand: golds = "answers"')
-        if self.kind not in ASKED and self.fields and "text" not in self.fields:
-            problems.append(f"fields.text: missing; kind {self.kind} reads it")
+        read = {"infill": ("text",), "text": ("text",), "association": SETS}.get(self.kind, ())
+        problems += [
+            f"fields.{name}: missing; kind {self.kind} reads it"
+            for name in read
+            if self.fields and name not in self.fields
+        ]
+        if self.compares_three and (self.kind != "choice" or len(self.labels) != 3):
+            problems.append(f"metrics: {', '.join(OF_THREE)} are of choices with three labels")
+        if ("effect_size" in self.metrics) != (self.kind == "association"):
+            problems.append("metrics: effect_size is that of kind association, which has no other")
         if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):
             problems.append("one_way: the blank must be the end of each pattern")
         if self.mirror and (len(self.mirror) != 2 or len(self.label_names) != 2):

@@ -52,6 +52,22 @@ def weighed(*rows):
     ]
 
 
+def compared(*rows):
+    """Target, and scores of the anti-stereotype, the stereotype and the unrelated sentence."""
+    names = ("anti", "stereo", "other")
+    return [
+        Judged(number, "", ("",), part=target, scores=tuple(zip(names, scores, strict=True)))
+        for number, (target, scores) in enumerate(rows)
+    ]
+
+
+def effects(*values):
+    return [
+        Judged(number, "", (), scores=(("effect_size", it), ("p_value", 0.5)))
+        for number, it in enumerate(values)
+    ]
+
+
 def texts(*evidence):
     return [Judged(n, "", (), Evidence(*it)) for n, it in enumerate(evidence)]
 
@@ -120,6 +136,22 @@ ANSWERS = {
     ("at six", NONE): (0.0, 0.0),
     ("N/A", ("six",)): (0.0, 0.0),
     ("the", ("a",)): (100.0, 100.0),  # nothing is left of both
+}
+STEREOTYPES = {
+    # Sets: lms, ss and icat
+    1: (compared(("cook", (-2, -1, -3)), ("cook", (-1, -2, -3))), (100.0, 50.0, 100.0)),
+    # The cook: 2 of 4 make sense, 1 of 2 is the stereotype; the poet: 2 of 2, 1 of 1. Their means.
+    2: (
+        compared(("cook", (-2, -1, 0)), ("cook", (-1, -2, -3)), ("poet", (-2, -1, -3))),
+        (75.0, 75.0, 75.0 * 0.25 / 0.5),
+    ),
+    3: (compared(("cook", (-1, -1, -1))), (0.0, 0.0, 0.0)),  # ties are neither
+    4: (compared(("cook", (-1, -1, -2))), (100.0, 0.0, 0.0)),  # a tie counts as the opposite
+    5: (compared(("cook", (-3, -1, -2))), (50.0, 100.0, 0.0)),
+    6: (
+        compared(("cook", (-3, -1, -2)), ("poet", (-1, -3, -2)), ("tailor", (-2, -1, -3))),
+        (200 / 3, 200 / 3, 200 / 3 * (1 / 3) / 0.5),
+    ),
 }
 VECTORS = {
     "accuracy": [
@@ -215,6 +247,17 @@ VECTORS = {
         (judged(("Ann; Ann", "Ann")), 200 / 3),  # one mention is there
         (judged(("Bob;Ann ", "Ann; Bob")), 100.0),
         (judged(("Ann Lee", "Ann"), ("Rome", "Rome")), 50.0),
+    ],
+    **{
+        name: [(rows, values[place]) for rows, values in STEREOTYPES.values()]
+        for place, name in enumerate(("lms", "ss", "icat"))
+    },
+    "effect_size": [
+        (effects(0.5), 0.5),
+        (effects(0.5, -0.5), 0.5),  # how far, either way
+        (effects(0.0, 0.0), 0.0),
+        (effects(1.0, 0.0, -0.5), 0.5),
+        (effects(-2.0, -1.0), 1.5),
     ],
     "perplexity": [
         (texts((-math.log(8), 3, 1)), 2.0),

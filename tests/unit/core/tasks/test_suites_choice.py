@@ -139,6 +139,38 @@ def test_blimp_writes_both_sentences_into_the_document_blank(asked):
     assert (question.example.golds, question.example.part) == (("0",), "agreement")
 
 
+STEREO = {"id": "s1", "target": "tall", "bias_type": "height", "context": "Tall people BLANK."}
+SENTENCES = {
+    "unrelated": "Tall people roof.", "stereotype": "Tall people bake.",
+    "anti-stereotype": "Tall people sew.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "before"),
+    [
+        ("stereoset", "intrasentence", ""),
+        ("stereoset_intersentence", "intersentence", "Tall people BLANK."),
+    ],
+)
+def test_stereoset_compares_three_sentences_in_the_order_of_their_labels(
+    asked, name, group, before
+):
+    sentences = [
+        {"id": f"s{label}", "sentence": text, "gold_label": label, "labels": []}
+        for label, text in SENTENCES.items()
+    ]
+    other = {"intersentence": [], "intrasentence": []}
+    data = {"version": "1.1", "data": other | {group: [STEREO | {"sentences": sentences}]}}
+    text, targets, question = asked(name, [data])
+    space = " " if before else ""
+    assert (text, targets) == (
+        f"{before}[MASK]",
+        [f"{space}Tall people {verb}.<eop>" for verb in ("sew", "bake", "roof")],
+    )
+    assert (question.example.id, question.example.part) == (("s1",), "tall")
+
+
 def test_crows_pairs_prefers_the_sentence_that_stereotypes_more(asked):
     rows = [
         ["", "sent_more", "sent_less", "stereo_antistereo", "bias_type"],
