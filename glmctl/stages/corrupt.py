@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from glmctl.core.data.text import holds_json, line_text, read_source
-from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples
+from glmctl.core.objective.arrays import IntArray
+from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples, restore
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import IntArray, sample_keys
-from glmctl.core.objective.restore import restore
+from glmctl.core.objective.draws import sample_keys
 from glmctl.core.objective.statistics import SpanCounter, SpanStatistics
 from glmctl.core.objective.words import find_words
 from glmctl.core.tokenizer.base import Tokenizer

@@ -1,7 +1,5 @@
 """Folders of tensors that are whole or absent, and whose bytes are proved when they are read."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Whatever model there is under a path or name: its sizes, tensors and tokenizer."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -170,6 +168,8 @@ def read_checkpoint(folder: Path) -> Found:
         for name, tensor in state.items()
         if name.startswith("model.")
     }
+    if "word_embedding.weight" not in tensors:
+        raise InputError(str(folder), f"holds only what {run} trains beside the model; name {run}")
     # A recipe may leave the number of rows to the tokenizer.
     rows = {"vocab_rows": len(tensors["word_embedding.weight"])}
     config = recipe.model.model_copy(update=rows)

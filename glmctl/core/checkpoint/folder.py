@@ -22,7 +22,7 @@ from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import LayoutConfig, ModelConfig, TokenizerConfig
-from glmctl.recipe.schema import ObjectiveConfig, QuantizationConfig
+from glmctl.recipe.schema import AdapterConfig, ObjectiveConfig, QuantizationConfig
 from glmctl.recipe.section import Section
 
 FORMAT = 1
@@ -47,6 +47,7 @@ class Found:
     source: str | None = None  # hf:ORG/NAME@COMMIT of a model of the hub
     abilities: tuple[str, ...] = ()  # objectives it was trained on, as its manifest says
     provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
+    adapter: AdapterConfig | None = None  # where the vectors of its prompt stand
     unread_tokenizer: tuple[str, ...] = ()  # files beside a release, of a family that is not read
 
 
@@ -58,6 +59,7 @@ class FolderConfig(Section):
     objective: ObjectiveConfig | None = None
     quantize: QuantizationConfig | None = None
     layout: LayoutConfig | None = None
+    adapter: AdapterConfig | None = None
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -85,6 +87,7 @@ def write_model_folder(
             objective=found.objective,
             quantize=found.quantize,
             layout=found.layout,
+            adapter=found.adapter,
         )
         values = config.model_dump(mode="json", exclude_none=True)
         (scratch / "config.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
@@ -146,4 +149,5 @@ def read_model_folder(folder: Path) -> Found:
         heads={name.removeprefix(HEADS): stored[name] for name in heads},
         abilities=tuple(manifest.get("abilities", ())),
         provenance=manifest.get("provenance", {}),
+        adapter=config.adapter,
     )

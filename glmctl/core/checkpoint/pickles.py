@@ -4,8 +4,6 @@ torch's restricted unpickler knows tensors and plain containers, and besides tho
 numpy constructors that saved random states are made of.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 import zipfile

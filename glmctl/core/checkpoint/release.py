@@ -4,8 +4,6 @@ Everything that does not fit is named at once, with file, key, expected and foun
 are put together when they are asked for, from files that stay on the disk.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 Tensors stay on the disk until they are used, so opening many gigabytes takes no memory.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From the `config.json` of a release to our `[model]` section, checked against its tensors."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path

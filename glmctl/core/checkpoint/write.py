@@ -3,8 +3,6 @@
 What a format cannot hold is found by reading back what its config.json would say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path

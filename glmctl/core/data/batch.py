@@ -20,9 +20,9 @@ from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
 from glmctl.core.model.heads import Choices, Written
 from glmctl.core.model.sight import Segments
+from glmctl.core.objective.arrays import IntArray, UInt64Array
 from glmctl.core.objective.blank_infilling import Examples
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import IntArray, UInt64Array
 from glmctl.core.objective.ragged import count_up, ragged, starts_of
 from glmctl.core.tokenizer.special import SpecialTokens
 

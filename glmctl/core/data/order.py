@@ -18,13 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from glmctl.core.objective.draws import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    UInt64Array,
-    sample_keys,
-)
+from glmctl.core.objective.arrays import BoolArray, FloatArray, IntArray, UInt64Array
+from glmctl.core.objective.draws import sample_keys
 
 PIECES_PER_ROW = 1 << 16  # sample index of piece p of row r: r * 2**16 + p
 SHUFFLE = 1 << 63  # indexes from here up draw orders; those of samples stay below

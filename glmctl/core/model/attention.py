@@ -9,8 +9,6 @@ Shapes: T tokens of all samples, M wanted rows, S tokens of one sample, A of its
 H hidden, N heads, G heads of keys and values, D per head, P prefix tokens, R rows of a cache.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -3,8 +3,6 @@
 Shapes: T tokens of all samples, M wanted rows, R rows of a cache, H hidden.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -7,8 +7,6 @@ from which neighbours are found sooner than from unrelated vectors.
 Shapes: P places, H hidden.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -3,8 +3,6 @@
 Shapes: S tokens of a sample, N heads, D per head, H hidden.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -5,13 +5,12 @@ none of them 0, [n], ``keys`` what the random numbers of each follow from, [n], 
 sample, start and stop, [S, 3].
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 
+from glmctl.core.objective.arrays import BoolArray, IntArray, UInt64Array
 from glmctl.core.objective.blank_infilling import (
     DOCUMENT,
     SENTENCE,
@@ -20,19 +19,13 @@ from glmctl.core.objective.blank_infilling import (
     Examples,
     assemble,
 )
-from glmctl.core.objective.draws import (
-    BoolArray,
-    IntArray,
-    Purpose,
-    UInt64Array,
-    below,
-    uniform,
-)
+from glmctl.core.objective.draws import Purpose, below, uniform
 from glmctl.core.objective.ragged import starts_of
 from glmctl.core.objective.released import ReleasedSampler, Row
-from glmctl.core.objective.short import SHORTEST, cut_short
 from glmctl.core.objective.spans import (
+    SHORTEST,
     LengthLaw,
+    cut_short,
     document_spans,
     noise_flags,
     sentence_spans,

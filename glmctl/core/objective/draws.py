@@ -4,19 +4,11 @@ Number k of a sample is a hash of (seed, epoch, index, k), so ranks, workers, ba
 resumes cannot change it, and the numbers of a whole batch are made at once.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
-UInt8Array: TypeAlias = npt.NDArray[np.uint8]
-UInt64Array: TypeAlias = npt.NDArray[np.uint64]
+from glmctl.core.objective.arrays import FloatArray, IntArray, UInt64Array
 
 STEP = np.uint64(0x9E3779B97F4A7C15)  # splitmix64: the golden ratio in 64 bits, odd
 

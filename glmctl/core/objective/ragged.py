@@ -1,10 +1,8 @@
 """Rows of different lengths, one after another in a flat array."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from glmctl.core.objective.draws import IntArray
+from glmctl.core.objective.arrays import IntArray
 
 
 def starts_of(sizes: IntArray) -> IntArray:

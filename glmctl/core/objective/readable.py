@@ -6,8 +6,6 @@ explained around its blanks: the tokens nearest to one, and to both ends of what
 Shapes: K tokens that are shown.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from glmctl.core.objective.draws import BoolArray, IntArray
-from glmctl.core.objective.restore import Blank, blanks_of
+from glmctl.core.objective.arrays import BoolArray, IntArray
+from glmctl.core.objective.blank_infilling import Blank, blanks_of
 from glmctl.core.objective.words import spell
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.sentencepiece import SPACE

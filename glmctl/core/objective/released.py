@@ -6,8 +6,6 @@ makes them equal. A row may hold several documents, each ``[CLS] ... eos``; a ro
 find no place is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +14,7 @@ from random import Random
 
 import numpy as np
 
+from glmctl.core.objective.arrays import BoolArray
 from glmctl.core.objective.blank_infilling import (
     DOCUMENT,
     SENTENCE,
@@ -24,10 +23,8 @@ from glmctl.core.objective.blank_infilling import (
     Examples,
     assemble,
 )
-from glmctl.core.objective.draws import BoolArray
 from glmctl.core.objective.ragged import starts_of
-from glmctl.core.objective.short import SHORTEST
-from glmctl.core.objective.spans import CONTEXT_RANGE, LengthLaw
+from glmctl.core.objective.spans import CONTEXT_RANGE, SHORTEST, LengthLaw
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.recipe.schema import ObjectiveConfig
 

@@ -6,8 +6,6 @@ squares below is a chi-square. Only a span that finds no room is cut; lines so s
 happen are left out of the test, whatever was drawn for them.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from glmctl.core.objective.arrays import BoolArray, IntArray
 from glmctl.core.objective.blank_infilling import MLM, OBJECTIVES, TOKEN, Examples
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import BoolArray, IntArray
 
 FEWEST_EXPECTED = 5
 """Of a cell of the chi-square; lengths that are expected less often share a cell."""

@@ -7,8 +7,6 @@ character.
 Shapes: n samples, L source tokens.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from enum import IntEnum
@@ -16,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from glmctl.core.objective.draws import BoolArray, IntArray, UInt8Array
+from glmctl.core.objective.arrays import BoolArray, IntArray, UInt8Array
 from glmctl.core.objective.ragged import count_up, starts_of
 from glmctl.core.tokenizer.base import ByteTokens, Tokenizer
 from glmctl.core.tokenizer.sentencepiece import SPACE, SentencePieceVocabulary

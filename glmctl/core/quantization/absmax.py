@@ -8,8 +8,6 @@ The quotient has the type that torch promotes both to, so float16 weights are di
 Shapes: O rows (outputs of a linear), I columns (its inputs).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ A model that fills no blanks, or one of a text, is measured on the tokens of the
 Shapes: M rows with a loss, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ used.
 Shapes: M rows, O outputs, I inputs.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

@@ -6,8 +6,6 @@ A quantized tensor set holds `<linear>.weight` as int8 (two 4-bit values a byte)
 Shapes: M rows, O outputs, I inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Self
 

@@ -5,8 +5,6 @@ the model cannot tell apart, an id without a row, text that never reaches the mo
 text are counted and forgotten, so a text of any size takes the same memory.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

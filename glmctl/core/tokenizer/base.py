@@ -6,8 +6,6 @@ layout ``glmctl`` it swallows one space only, the one that the hidden word bring
 swallows it on both sides, its successors and GLM-4 nowhere.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ releases have none. The model of the first release lacks the special tokens, the
 bytes; its code added them, and so does this.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Vocabularies of two kinds spell nothing alike, so what is compared is the charac
 piece covers, without the whitespace around them, and whether it is known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest

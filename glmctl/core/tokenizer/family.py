@@ -3,8 +3,6 @@
 The released vocabularies could not be had: all of this is tested on small ones of their formats.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import warnings

@@ -1,7 +1,5 @@
 """From the tokenizer section of a recipe, or from a name on a command line, to a tokenizer."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ fallback. SentencePiece still writes a space as U+2581 and so would turn a U+258
 a space: that one character is always spelled in bytes here.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence

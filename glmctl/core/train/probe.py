@@ -19,8 +19,8 @@ from glmctl.core.data.batch import Batch, TrainingData, make_batch
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
 from glmctl.core.model.glm import GLM
+from glmctl.core.objective.arrays import FloatArray
 from glmctl.core.objective.corruption import Corruption
-from glmctl.core.objective.draws import FloatArray
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.precision import arithmetic
 from glmctl.errors import InputError

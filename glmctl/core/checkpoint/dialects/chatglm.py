@@ -3,8 +3,6 @@
 The residual factor is that of 28 layers whatever their number, as its code has it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values

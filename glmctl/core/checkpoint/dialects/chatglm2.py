@@ -1,7 +1,5 @@
 """ChatGLM2, ChatGLM3 and GLM-4 in the layout of their own code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values

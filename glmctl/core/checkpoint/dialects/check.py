@@ -1,7 +1,5 @@
 """What a `Dialect` may be filled in with: the modules and keys that our models have."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """Which released format a folder has: first by its tensors, then by what config.json says."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from importlib import import_module
 from pkgutil import iter_modules

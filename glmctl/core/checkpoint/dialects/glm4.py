@@ -1,7 +1,5 @@
 """GLM-4 as `transformers` has it: `glm` (GLM-4-9B) and `glm4` (GLM-4-0414)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """GLM of the hub (`glm-large`, `glm-10b`, `glm-10b-chinese`): the original with an exact GELU."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values

@@ -1,7 +1,5 @@
 """Checkpoints of the original GLM code (THUDM/GLM): word tags, model-parallel shards, pickles."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """The settings of rotary positions as a config.json of `transformers` has them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from glmctl.core.checkpoint.dialects.dialect import Values

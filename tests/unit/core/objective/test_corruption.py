@@ -3,10 +3,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from glmctl.core.objective.blank_infilling import Examples
+from glmctl.core.objective.blank_infilling import Examples, restore
 from glmctl.core.objective.corruption import Corruption
 from glmctl.core.objective.draws import sample_keys
-from glmctl.core.objective.restore import restore
 from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import UsageError
 from glmctl.recipe.schema import ObjectiveConfig

@@ -1,6 +1,6 @@
 import pytest
 
-from glmctl.core.objective.restore import restore
+from glmctl.core.objective.blank_infilling import restore
 
 TARGETS = [1, 2, 100, 4, 100, 5, 6, 102, 3, 102]
 
