@@ -16,8 +16,6 @@ from glmctl.cli.recipe import show_published
 if TYPE_CHECKING:
     from glmctl.stages.evaluate import Evaluation, TaskResult
 
-NUM_NAMED = 10  # rows with a problem
-
 
 def eval(
     suite: Annotated[
@@ -63,6 +61,7 @@ def eval(
         raise BadParameter("name a suite, a task or a TASK.toml; --list shows what there is")
     if offline:
         os.environ["GLMCTL_OFFLINE"] = "1"
+    from glmctl.core.tasks.read import named
     from glmctl.stages import evaluate as stage  # torch loads here, never for --help
 
     try:
@@ -84,10 +83,8 @@ def eval(
         again = shlex.join(["glmctl", *sys.argv[1:]])
         render.note(f"what is answered is kept; the same command continues from there: {again}")
         raise
-    for problem in result.problems[:NUM_NAMED]:
+    for problem in named(result.problems):
         render.complain(problem)
-    if (more := len(result.problems) - NUM_NAMED) > 0:
-        render.complain(f"{more:,} more; results.json names them")
     if as_json:
         render.show(result, as_json=True)
     else:

@@ -103,6 +103,8 @@ def show(result: FinetuneResult | MatrixResult, *, as_json: bool) -> bool:
     else:
         show_scores(result)
     runs = [*result.runs.values()] if isinstance(result, MatrixResult) else [result]
+    for warning in dict.fromkeys(warning for it in runs for warning in it.warnings):
+        render.warn(warning)
     forgetful = [it for it in runs if it.is_forgetful]
     for it in forgetful:
         render.complain(
@@ -200,10 +202,11 @@ def show_scores(result: FinetuneResult) -> None:
 
 def label_rows(model: str, file: Path, out: Path, device: Text, *, as_json: bool) -> None:
     """Label new rows, and name those that could not be."""
+    from glmctl.core.tasks.read import named
     from glmctl.stages import predict as stage
 
     result = stage.run(model, file, out, device=device, progress=render.bar)
-    for problem in result.problems[:10]:
+    for problem in named(result.problems):
         render.complain(problem)
     text = f"{out}: {result.num_rows:,} rows, {result.num_failed:,} without a prediction"
     if result.num_cut:

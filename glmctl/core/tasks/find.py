@@ -21,9 +21,8 @@ from glmctl.errors import UsageError
 from glmctl.recipe.find import find_recipe, is_builtin, recipe_name
 from glmctl.recipe.finetune import FinetuneRecipe, runs_of
 from glmctl.recipe.kinds import EvalRecipe, load_any
-from glmctl.recipe.load import merge, parse, require_stage, stage_of
+from glmctl.recipe.load import describe, merge, parse, require_stage, stage_of
 
-KEYS = tuple(TaskConfig.model_fields)
 EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
 SETTINGS = ("train", "optimizer", "schedule")
 BUILTIN = Path(__file__).with_name("builtin")
@@ -53,9 +52,10 @@ class Suite:
             UsageError: there is no such task.
         """
         by_name = {task.name: task for task in self.tasks}
-        problems = [f"{n}: {unknown(n, by_name)}" for n in names if n not in by_name]
+        what = f"task of {self.name}"
+        problems = [f"{n}: {unknown(n, by_name, what)}" for n in names if n not in by_name]
         if problems:
-            raise UsageError("tasks", *problems)
+            raise UsageError("--tasks", *problems)
         return tuple(by_name[name] for name in dict.fromkeys(names))
 
 
@@ -242,10 +242,10 @@ def own_suite(file: str, columns: str, label: str, pattern: str, verbalizer: str
     return Suite(name, (task,), (name,))
 
 
-def unknown(name: str, known: Any) -> str:
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
-    return f"no such task; {hint}"
+def unknown(name: str, known: Any, what: str = "task") -> str:
+    close = get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"no such {what}; {hint}glmctl eval --list shows all"
 
 
 def read_suite(file: Path, *, is_own: bool = False) -> Suite:
@@ -309,18 +309,6 @@ def read_task(table: dict[str, Any], name: str, problems: list[str]) -> TaskConf
     try:
         return TaskConfig.model_validate(table)
     except ValidationError as error:
-        problems += [f"{table['name']}: {it}" for issue in error.errors() for it in describe(issue)]
+        found = (line for issue in error.errors() for line in describe(issue, TaskConfig))
+        problems += [f"{table['name']}: {line}" for line in found]
         return None
-
-
-def describe(issue: Mapping[str, Any]) -> list[str]:
-    """Lines for one pydantic issue."""
-    key = ".".join(map(str, issue["loc"]))
-    if issue["type"] == "value_error":
-        lines = str(issue["ctx"]["error"]).splitlines()
-        return [f"{key}.{line}" if key else line for line in lines]
-    if issue["type"] == "extra_forbidden":
-        close = get_close_matches(str(issue["loc"][-1]), KEYS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(KEYS)}"
-        return [f"{key}: unknown key; {hint}"]
-    return [f"{key}: {issue['msg'].removeprefix('Input ')}; found {issue['input']!r}"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -18,6 +20,18 @@ from glmctl.core.tasks.schema import Format
 from glmctl.errors import InputError
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabs"}
+"""Spreadsheets write any of them into a .csv, by the country."""
+FULL_WIDTH = "\uff0c"
+"""The comma of Chinese text, which separates nothing."""
+SAVE = "save it as CSV (UTF-8), or"
+BEGINNINGS = {
+    b"PK\x03\x04": f"is a workbook or an archive; {SAVE} unpack it",
+    b"\xd0\xcf\x11\xe0": f"is a workbook of Excel; {SAVE} as JSON Lines",
+    b"\xff\xfe": f"is UTF-16; {SAVE} convert it: iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": f"is UTF-16; {SAVE} convert it: iconv -f UTF-16 -t UTF-8",
+}
+"""Files that hold no lines of UTF-8, by their first bytes."""
 SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -52,6 +66,11 @@ def records(
         InputError: nothing of the file can be read.
     """
     form = form or SUFFIXES.get(text_suffix(file), "jsonl")
+    with open_binary(file) as stream:
+        begins = stream.read(4)
+    for mark, problem in BEGINNINGS.items():
+        if begins.startswith(mark):
+            raise InputError(str(file), problem)
     if form in ("csv", "tsv"):
         return table_rows(file, TABLES[f".{form}"], columns, quoted=quoted)
     if form == "pairs":
@@ -85,7 +104,7 @@ def json_record(line: bytes) -> Record | ValueError:
     except json.JSONDecodeError as error:
         return ValueError(f"not JSON: {error.msg} at column {error.colno}; correct the line")
     except ValueError as error:
-        return error
+        return ValueError(f"{error}; {remedy_of(line)}")
     if not isinstance(record, dict):
         return ValueError(f"is no JSON object but {str(record)[:30]!r}; write one a line")
     return record
@@ -95,7 +114,7 @@ def plain_record(line: bytes) -> Record | ValueError:
     try:
         return {"text": line_text(line, is_json=False)}
     except ValueError as error:
-        return error
+        return ValueError(f"{error}; {remedy_of(line)}")
 
 
 def whole(file: Path) -> str:
@@ -108,7 +127,16 @@ def whole(file: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(str(file), f"not UTF-8 at byte {error.start}; convert it") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{file}:{line}", f"not UTF-8; {remedy_of(data)}") from None
+
+
+def remedy_of(data: bytes) -> str:
+    """What to do about text that is no UTF-8: where most high bytes are in pairs, it is GBK."""
+    num_paired = sum(map(len, re.findall(rb"(?:[\x81-\xfe][\x80-\xfe])+", data)))
+    num_high = len(re.findall(rb"[\x80-\xff]", data))
+    code = "GBK" if 2 * num_paired > num_high else "WINDOWS-1252"
+    return f"probably {code}; {SAVE} convert it: iconv -f {code} -t UTF-8"
 
 
 def whole_text(file: Path) -> Iterator[Row]:
@@ -122,18 +150,28 @@ def table_rows(
 ) -> Iterator[Row]:
     """The rows of a table, by the names of its columns."""
     csv.field_size_limit(1 << 30)
+    text = whole(file)
+    first = text.partition("\n")[0]
+    if not columns and delimiter not in first:  # else a name may hold another one
+        delimiter = max((delimiter, *DELIMITERS), key=first.count)
+        if FULL_WIDTH in first and delimiter not in first:
+            raise InputError(f"{file}:1", f"columns are separated by {FULL_WIDTH}; write a , there")
     reader = csv.reader(
-        io.StringIO(whole(file), newline=""),
+        io.StringIO(text, newline=""),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
     )
-    names = columns or next(reader, [])
+    names = columns or [name.strip() for name in next(reader, [])]
+    if twice := [name for name, number in Counter(filter(None, names)).items() if number > 1]:
+        raise InputError(f"{file}:1", f"has several columns {twice[0]!r}; rename all but one")
     where = "the task" if columns else "the first line"
     for row in reader:
         if len(row) == len(names):
             yield reader.line_num, dict(zip(names, row, strict=True))
         elif row:
-            problem = f"has {len(row)} columns and {where} {len(names)}; quote the text"
+            separated = f"separate them by {DELIMITERS[delimiter]}"
+            remedy = "quote the text" if len(row) > len(names) else separated
+            problem = f"has {len(row)} columns and {where} {len(names)}; {remedy}"
             yield reader.line_num, ValueError(problem)
 
 

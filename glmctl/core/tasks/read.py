@@ -27,6 +27,7 @@ TYPEWRITER = str.maketrans(
 Kind = tuple[type, ...]
 TEXT, NUMBER, LIST, TEXTS = (str, int, float), (int,), (list,), (list, str)
 ANYTHING = (object,)
+NUM_NAMED = 5  # problems
 NAMES: Mapping[Kind, str] = {
     TEXT: "text",
     NUMBER: "whole number",
@@ -141,8 +142,22 @@ def read_examples(
             groups.add(example.group)
             examples.append(example)
     if not examples:
-        raise InputError(str(file), *problems[:5] or ["is empty; it should hold examples"])
+        raise InputError(str(file), *named(problems) or ["is empty; it should hold examples"])
     return Rows(tuple(examples), tuple(problems))
+
+
+def named(problems: Sequence[str]) -> list[str]:
+    """The first few problems; what is wrong with many rows is said once."""
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        place, _, text = problem.partition(": ")
+        places.setdefault(text, []).append(place)
+    lines = [
+        f"{first}: {text}" + f" ({len(others):,} more rows)" * bool(others)
+        for text, (first, *others) in places.items()
+    ]
+    rest = len(lines) - NUM_NAMED
+    return lines[:NUM_NAMED] + [f"{rest:,} more problems"] * (rest > 0)
 
 
 def typewritten(value: Any) -> Any:

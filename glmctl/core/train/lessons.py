@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import xxhash
 
 from glmctl.core.data.batch import SPAN_BUCKETS, Batch, StepData
 from glmctl.core.decode.score import Packed, pack
@@ -24,6 +25,7 @@ from glmctl.core.objective.blank_infilling import CHOICE
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.tasks.answer import shape_of
 from glmctl.core.tasks.ask import Asker, Question
+from glmctl.core.tasks.repeats import content
 
 
 @dataclass(frozen=True)
@@ -81,27 +83,31 @@ def mirrored(asker: Asker, question: Question) -> Question:
     return asker.ask(replace(example, fields=fields, golds=golds))
 
 
-def hold_out(
-    questions: Sequence[Question], share: float, seed: int
-) -> tuple[list[Question], list[Question]]:
+def hold_out(questions: Sequence[Question], share: float) -> tuple[list[Question], list[Question]]:
     """Split questions in two, the second one with this share of each label, one at least of two.
 
-    Examples of one group stay together.
+    Examples of one group stay together, and so do those that ask the same. Which are held out
+    follows from what they ask alone, so that runs of other seeds are evaluated on the same ones.
     """
-    by_label: dict[tuple[str, ...], dict[Hashable, None]] = defaultdict(dict)
+    groups: dict[Hashable, list[Question]] = defaultdict(list)
     for question in questions:
-        is_written = question.prompt is not None  # and has no label
-        label = () if is_written else question.example.golds[:1]
-        by_label[label].setdefault(question.example.group)
-    held: set[Hashable] = set()
-    for place, groups in enumerate(by_label.values()):
-        keys = np.argsort(sample_keys(seed, place, np.arange(len(groups))))
-        number = min(max(1, round(share * len(groups))), len(groups) - 1)
-        names = [*groups]
-        held.update(names[i] for i in keys[:number])
+        groups[question.example.group].append(question)
+    keys = {
+        name: xxhash.xxh3_64_intdigest(repr([*map(content, group)]).encode())
+        for name, group in groups.items()
+    }
+    labels: dict[int, tuple[str, ...]] = {}
+    for name, (first, *_) in groups.items():
+        is_written = first.prompt is not None  # and has no label
+        labels.setdefault(keys[name], () if is_written else first.example.golds[:1])
+    held: set[int] = set()
+    for label in {*labels.values()}:
+        units = sorted(key for key, its in labels.items() if its == label)
+        number = min(max(1, round(share * len(units))), len(units) - 1)
+        held.update(units[:number])
     parts: tuple[list[Question], list[Question]] = ([], [])
     for question in questions:
-        parts[question.example.group in held].append(question)
+        parts[keys[question.example.group] in held].append(question)
     return parts
 
 

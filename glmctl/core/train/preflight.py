@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
-from glmctl.core.checkpoint.durable import digest_all
 from glmctl.core.data.shards import digest_of
 from glmctl.core.tasks.answer import ask_all
 from glmctl.core.tasks.ask import Asker, Question
-from glmctl.core.tasks.read import read_examples
+from glmctl.core.tasks.read import named, read_examples
+from glmctl.core.tasks.repeats import repeats
 from glmctl.core.tasks.schema import CHOICE
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
@@ -30,7 +30,10 @@ class Material:
     asker: Asker
     lessons: Sequence[Lesson]
     held: Sequence[Question]
-    fingerprint: str
+    files: Mapping[str, str]
+    """Digests of the files, by what they are for: train and dev."""
+    warnings: tuple[str, ...]
+    """What a reader of the score should know."""
 
 
 def prepare(
@@ -50,9 +53,10 @@ def prepare(
     """
     questions = all_questions(asker, train)
     if dev is None:
-        learned, held = hold_out(questions, recipe.data.held_out_share, recipe.train.seed)
+        learned, held = hold_out(questions, recipe.data.held_out_share)
     else:
         learned, held = questions, all_questions(asker, dev)
+    warnings = (*repeats(learned, held, has_labels=asker.task.has_labels),)
     if asker.task.mirror:
         learned = [it for question in learned for it in (question, mirrored(asker, question))]
     problems = [*word_problems(asker)]
@@ -72,9 +76,8 @@ def prepare(
     if num_cut := sum(lesson.question.is_cut for lesson in lessons):
         note(f"{num_cut:,} of {len(lessons):,} texts are cut to {asker.max_length:,} tokens")
     files = {"train": train} | ({} if dev is None else {"dev": dev})
-    return Material(
-        asker, lessons, held, digest_all({name: digest_of(it) for name, it in files.items()})
-    )
+    digests = {name: digest_of(it) for name, it in files.items()}
+    return Material(asker, lessons, held, digests, warnings)
 
 
 def all_questions(asker: Asker, file: Path) -> list[Question]:
@@ -85,8 +88,7 @@ def all_questions(asker: Asker, file: Path) -> list[Question]:
     """
     questions, problems = ask_all(asker, read_examples(file, asker.task))
     if problems:
-        more = [f"{len(problems) - 5:,} more rows"] if len(problems) > 5 else []
-        raise InputError(f"task {asker.task.name}", *problems[:5], *more)
+        raise InputError(f"task {asker.task.name}", *named(problems))
     return questions
 
 

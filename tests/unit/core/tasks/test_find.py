@@ -39,13 +39,24 @@ def test_patterns_and_metrics_are_those_of_the_released_code(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("superglu", "superglu: no such task; did you mean 'superglue'?"),
-        ("nothing-like-it", "no such task; known: .*superglue, .*boolq"),
+        ("superglu", "superglu: no such task; did you mean 'superglue'? glmctl eval"),
+        ("xsume", "did you mean 'xsum'"),
+        ("nothing-like-it", "nothing-like-it: no such task; glmctl eval --list shows all; a file"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
-    with pytest.raises(UsageError, match=message):
+def test_an_unknown_name_is_answered_with_the_nearest_ones(name, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         find_suite(name)
+
+
+def test_an_unknown_task_of_a_suite_is_answered_with_the_nearest_ones():
+    suite, _ = find_suite("superglue")
+    with pytest.raises(UsageError) as problem:
+        suite.choose(("rte", "boolk", "nothing"))
+    assert problem.value.problems == (
+        "boolk: no such task of superglue; did you mean 'boolq'? glmctl eval --list shows all",
+        "nothing: no such task of superglue; glmctl eval --list shows all",
+    )
 
 
 OWN = """
@@ -71,7 +82,19 @@ def test_a_file_of_ones_own_is_a_suite_of_its_name(tmp_path):
         (("patterns", "paterns"), "paterns: unknown key; did you mean 'patterns'"),
         (("[task]", "[tasks]"), "has no table \\[task\\]; write one, as .* verbalizer"),
         (("[task]", "[task"), "not TOML: .* correct the file there"),
-        (("[task]", '[task]\nmetrics = ["blue"]'), "metrics.0: .* found 'blue'"),
+        (("[task]", '[task]\nmetrics = ["blue"]'), 'metrics.0: .* found "blue"$'),
+        (("[task]", "[task]\nmetrics = []"), "metrics: should have at least 1 item; found none"),
+        (("[task]", "[task]\nmax_tokens = 5"), "did you mean 'decode.max_new_tokens'"),
+        (
+            ("[task]", '[task]\ngolds = { column = "a" }'),
+            "golds.column: unknown key; known keys: pa",
+        ),
+        (
+            ("[task]", "[task]\nfields.a.paht = 1"),
+            "fields.a.paht: unknown key; did you mean 'path'",
+        ),
+        (("[task]", "[task]\nfields.a = 1"), "reviews: fields.a: should be a valid dictionary"),
+        (('s = ["{review} It was [MASK]."]', ' = "It"'), "found \"It\"; did you mean 'patterns'"),
         (("[task]", '[task]\nlabels = ["1", "2"]'), "words for 1, 0, labels are 1, 2"),
         (("[task]", "[task]\npattern = 3"), "pattern: 3, but they are 0 to 0"),
         (("[task]", '[task]\nkind = "choice"'), "choices: missing; a choice task needs them"),

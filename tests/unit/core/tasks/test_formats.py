@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -141,3 +142,43 @@ def test_a_task_says_the_format_where_the_name_does_not(write):
     rows = read_examples(write("dev.json", json.dumps(PAGE)), task)
     assert [it.golds for it in rows.examples] == [("six", "at six"), ()]
     assert [it.rpartition(": ")[2] for it in rows.problems] == ["question 3 lacks 'id'; mend it"]
+
+
+ROWS = "评论,标签\n面包很香。,1\n房间太冷。,0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("rows.csv", ROWS.encode("utf-16"), ": is UTF-16; save it as CSV (UTF-8), or convert it"),
+        ("rows.csv", ROWS.encode("gbk"), ":1: not UTF-8; probably GBK; save it as CSV (UTF-8), or "
+         "convert it: iconv -f GBK -t UTF-8"),
+        ("rows.csv", "text,label\nSchön und früh.,1\n".encode("cp1252"),
+         ":2: not UTF-8; probably WINDOWS-1252; save it"),
+        ("rows.xlsx", b"PK\x03\x04\x14\x00", ": is a workbook or an archive; save it as"),
+        ("rows.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", ": is a workbook of Excel; save it as CSV"),
+        ("rows.csv", ROWS.replace(",", "\uff0c").encode(),
+         ":1: columns are separated by \uff0c; write a , there"),
+        ("rows.csv", b"text,label,text\na,1,b\n", ":1: has several columns 'text'; rename all but"),
+    ],
+    ids=["utf-16", "gbk", "latin", "xlsx", "xls", "full-width", "twice"],
+)  # fmt: skip
+def test_what_is_no_table_of_utf_8_is_named_with_a_remedy(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(f"{name}{message}")):
+        [*records(tmp_path / name)]
+
+
+def test_a_line_in_another_encoding_is_named_and_spoils_no_other(tmp_path):
+    lines = [json.dumps({"text": "面包"}, ensure_ascii=False).encode(it) for it in ("utf-8", "gbk")]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
+    good, bad = (row for _, row in records(tmp_path / "rows.jsonl"))
+    assert good == {"text": "面包"}
+    assert str(bad).startswith("not UTF-8: byte 0xc3 at byte 10 of the line; probably GBK; save it")
+
+
+def test_a_full_width_comma_in_a_row_is_text(tmp_path):
+    (tmp_path / "rows.csv").write_text("评论,标签\n香\uff0c软,1\n冷\uff0c0\n", encoding="utf-8")
+    good, bad = (row for _, row in records(tmp_path / "rows.csv"))
+    assert good == {"评论": "香\uff0c软", "标签": "1"}
+    assert str(bad) == "has 1 columns and the first line 2; separate them by ','"

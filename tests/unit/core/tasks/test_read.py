@@ -12,6 +12,9 @@ REVIEWS = TaskConfig(
     name="reviews", patterns=["{text} It was [MASK]."], verbalizer={"1": "good", "0": "bad"}
 )
 GOOD = {"text": "Warm and fresh.", "label": 1}
+LATIN = (
+    "probably WINDOWS-1252; save it as CSV (UTF-8), or convert it: iconv -f WINDOWS-1252 -t UTF-8"
+)
 
 
 @pytest.fixture
@@ -31,8 +34,11 @@ def write(tmp_path):
         ("rows.csv", ["label,text", '1,"Warm and fresh."', '0,"Cold."']),
         ("rows.tsv", ["text\tlabel", "Warm and fresh.\t1", "Cold.\t0"]),
         ("bom.csv", [b"\xef\xbb\xbftext,label\r", b"Warm and fresh.,1\r", b"Cold.,0\r"]),
+        ("german.csv", ["text;label", "Warm and fresh.;1", "Cold.;0"]),
+        ("tabs.csv", [" text\tlabel ", "Warm and fresh.\t1", "Cold.\t 0"]),
+        ("commas.tsv", ["text, label", "Warm and fresh., 1", "Cold.,0"]),
     ],
-    ids=["jsonl", "csv", "tsv", "bom"],
+    ids=["jsonl", "csv", "tsv", "bom", "semicolons", "tabs", "commas"],
 )
 def test_rows_become_examples(write, name, lines):
     file = write(name, *lines)
@@ -59,7 +65,7 @@ def test_a_line_break_in_a_cell_is_text(write):
             "not JSON: Expecting ',' delimiter at column 13; correct the line",
         ),
         ("[1]", "is no JSON object but '[1]'; write one a line"),
-        (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 10 of the line"),
+        (b'{"text": "\xff"}', "not UTF-8: byte 0xff at byte 10 of the line; " + LATIN),
         ('{"text": "a"}', "has no 'label'; keys there: text; name the right one in the task"),
         ('{"text": "a", "label": 7}', "label '7' is none of 1, 0; correct it or the task"),
         ('{"text": "a", "label": null}', "its 'label' is no text but null; mend it"),
@@ -91,10 +97,21 @@ def test_an_empty_file_is_refused(write):
         read_examples(write("rows.jsonl", ""), REVIEWS, None)
 
 
-def test_a_file_without_a_good_row_is_refused_with_its_first_problems(write):
-    with pytest.raises(InputError, match=r"rows.jsonl:1: not JSON") as problem:
-        read_examples(write("rows.jsonl", *["{"] * 9), REVIEWS, None)
-    assert len(problem.value.problems) == 5
+def test_a_file_without_a_good_row_is_refused_with_what_is_wrong_said_once(write):
+    file = write("rows.csv", "text,stars", *["Warm.,1"] * 9)
+    with pytest.raises(InputError) as problem:
+        read_examples(file, REVIEWS, None)
+    assert problem.value.problems == (
+        f"{file}:2: has no 'label'; keys there: text, stars; name the right one in the task "
+        "(8 more rows)",
+    )
+
+
+def test_only_the_first_few_problems_are_named(write):
+    lines = [f'{{"text": "a", "label": {number}}}' for number in range(2, 11)]
+    with pytest.raises(InputError, match="label '2' is none of 1, 0") as problem:
+        read_examples(write("rows.jsonl", *lines), REVIEWS, None)
+    assert problem.value.problems[5:] == ("4 more problems",)
 
 
 def test_a_limit_counts_questions_and_not_their_answers(write, builtin):
@@ -166,7 +183,7 @@ def test_a_table_without_names_takes_those_of_the_task(write):
     assert [(it.fields["text"], it.golds) for it in rows.examples] == [
         ('A "warm cake.', ("1",)), ("Cold.", ("0",)),
     ]  # fmt: skip
-    assert rows.problems == (f"{file}:3: has 2 columns and the task 3; quote the text",)
+    assert rows.problems == (f"{file}:3: has 2 columns and the task 3; separate them by tabs",)
 
 
 def test_only_records_that_the_task_asks_for_are_read(write):
