@@ -77,7 +77,7 @@ def states(found: Found, samples: Samples) -> Iterator[tuple[str, Tensor]]:
     config, tensors = found.config, found.tensors
     used, ids = samples.ids.unique(return_inverse=True)  # [M], [T]
     shell = without_layers(found, used)
-    x = shell.embed(ids, samples.places, None)
+    x = shell.embed(ids, samples.places)
     yield "the embeddings", x
     positions = shell.relative if shell.rotary is None else shell.rotary(samples.places)
     segments = shell.visible(samples.segments)

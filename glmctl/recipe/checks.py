@@ -71,6 +71,17 @@ def one_duration(train: schema.TrainConfig) -> Lines:
         yield f"steps, tokens, epochs: {found}; exactly one of them says how long the run is"
 
 
+def adapter_is_read(adapter: schema.AdapterConfig) -> Lines:
+    is_lora = adapter.kind == "lora"
+    for name in sorted(adapter.model_dump(exclude_defaults=True).keys() - {"kind"}):
+        if (name in ("rank", "alpha", "dropout", "targets")) != is_lora:
+            yield f"{name}: kind {adapter.kind!r} does not read it; leave it out"
+    if not is_lora and not adapter.num_vectors + adapter.num_prefix:
+        yield "num_vectors: 0, and so is num_prefix; p_tuning needs a vector"
+    if adapter.tuned_layers and not adapter.freeze:
+        yield "tuned_layers: without freeze all layers are trained; set freeze, or leave it out"
+
+
 def objective_can_draw(objective: ObjectiveConfig) -> Lines:
     if not objective.total_weight:
         yield "token_weight: all four weights are 0; give one of them a positive value"

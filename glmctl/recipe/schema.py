@@ -367,18 +367,37 @@ class QuantizeConfig(QuantizationConfig):
 
 
 class AdapterConfig(Section):
-    """Weights that a fine-tuning trains in the place of the model's own, which stay as they are."""
+    """Weights that a fine-tuning trains in the place of the model's own, or beside them."""
 
-    kind: Literal["lora"] = "lora"
-    """A product of two narrow matrices is added to each of some linears (extra: lora)."""
+    checks = (checks.adapter_is_read,)
+
+    kind: Literal["lora", "p_tuning"] = "lora"
+    """lora: a product of two narrow matrices is added to each of some linears, which stay as they
+    are (extra: lora); p_tuning: learned vectors stand among the words of the pattern."""
     rank: PositiveInt = 8
-    """Width between the two."""
+    """lora: width between the two."""
     alpha: PositiveInt = 16
-    """The product is multiplied by alpha / rank."""
+    """lora: the product is multiplied by alpha / rank."""
     dropout: Probability = 0.0
-    """Of what goes into the product."""
+    """lora: of what goes into the product."""
     targets: tuple[Target, ...] = Field(get_args(Target), min_length=1)
-    """The linears of every layer that get one."""
+    """lora: the linears of every layer that get one."""
+    encoder: Literal["lstm", "mlp", "none"] = "lstm"
+    """p_tuning: what makes the vectors of embeddings: an LSTM of two layers and directions before
+    two linears, the linears alone, or nothing."""
+    num_vectors: NonNegativeInt = 3
+    """p_tuning: vectors in the slots of the pattern; in front of it where it has none."""
+    num_prefix: NonNegativeInt = 0
+    """p_tuning: vectors in front of the pattern beside those."""
+    freeze: bool = False
+    """p_tuning: train the prompt alone; the model then stays as it is."""
+    tuned_layers: NonNegativeInt = 0
+    """p_tuning: layers of a frozen model, from the first on, that are trained all the same."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the weights of the model stay as they are."""
+        return self.kind == "lora" or self.freeze
 
 
 class Recipe(Section):

@@ -15,14 +15,15 @@ import torch
 from glmctl.core.checkpoint.durable import digest_all
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.model.glm import GLM
+from glmctl.core.model.prompt import apart
 from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction
 from glmctl.core.tasks.battery import battery_of
-from glmctl.core.tasks.find import Suite, places_of, task_of_recipe
+from glmctl.core.tasks.find import Suite, places_of, read_task, task_of_recipe
 from glmctl.core.tasks.metrics import measure
 from glmctl.core.tasks.schema import TaskConfig
-from glmctl.core.train.adapter import add_adapter, merged_weights, require_peft, save_adapter
+from glmctl.core.train.adapter import merged_weights, require_peft, save_adapter
 from glmctl.core.train.examination import Examination
 from glmctl.core.train.length import with_train
 from glmctl.core.train.lessons import LessonData
@@ -31,6 +32,7 @@ from glmctl.core.train.matrix import MatrixRow, compare
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
+from glmctl.core.train.parts import add_parts
 from glmctl.core.train.precision import LossScale, choose_device, place
 from glmctl.core.train.preflight import Material, prepare
 from glmctl.core.train.run import REMEDY, RunFolder, describe_run
@@ -47,9 +49,11 @@ from glmctl.recipe.finetune import (
 )
 from glmctl.recipe.keys import values_of
 from glmctl.recipe.load import expand_path, make_recipe
+from glmctl.recipe.published import compare_numbers
 from glmctl.recipe.schema import Recipe
 
 USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
+RATE_ALONE = 3e-4  # of what is trained beside a model that stays as it is, at that width
 DEFAULT_MODEL = "glmctl-default"
 
 
@@ -87,6 +91,8 @@ class FinetuneResult:
     parameter_digest: str  # after the last step; equal runs have equal ones
     warnings: tuple[str, ...] = ()
     """What must be known to read the score."""
+    published: Sequence[Mapping[str, Any]] = ()
+    """Those scores for which the recipe states numbers of the literature, beside these."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,11 @@ def locate(suite: Suite, task: TaskConfig, data: Path | None, dev: Path | None) 
     """
     places = [*places_of(suite, task, "train", data, is_single=True)]
     train = next((place for place in places if place.is_file()), None)
+    named = task.files.get("val", "") if train else task.files.get("train", "")
+    if "*" in named and (train is None or (dev is None and train != data)):
+        option = "--dev" if train else "--data"
+        problem = f"has its rows in several files, {named}, and fine-tuning reads one"
+        raise InputError(task.name, f"{problem}; join them, and name the file with {option} FILE")
     if train is None:
         missing = f"no {' and no '.join(map(str, places)) or 'file to train on'}"
         remedy = "name one with --data FILE"
@@ -215,11 +226,12 @@ def run(
         InputError: model or data are missing or damaged, or would teach nothing.
     """
     results: dict[str, FinetuneResult] = {}
+    before: dict[tuple[str, str], float] = {}
     for number, job in enumerate(jobs, 1):
         if job.name:
             note(f"run {number:,} of {len(jobs):,}: {job.name}")
         folder = RunFolder(run_dir / job.name)
-        results[job.name] = run_one(job, folder, fresh, force, device, progress, note)
+        results[job.name] = run_one(job, folder, fresh, force, device, before, progress, note)
     if not jobs[0].name:
         return results[""]
     scores = [(it.values, results[it.name].metric, results[it.name].score) for it in jobs]
@@ -232,10 +244,14 @@ def run_one(
     fresh: bool,
     force: bool,
     device: str | None,
+    before: dict[tuple[str, str], float],
     progress: Callable[[int], AbstractContextManager[Progress]],
     note: Callable[[str], None],
 ) -> FinetuneResult:
-    """Fine-tune, or continue the run that the folder holds."""
+    """Fine-tune, or continue the run that the folder holds.
+
+    `before` holds the perplexity of models on texts, by both, and gets that of this one.
+    """
     source, model = job.source, job.model
     chosen = choose_device(device)
     base = load(model, device=chosen.type, dtype="float32")
@@ -243,7 +259,8 @@ def run_one(
     require_packages(recipe.track)
     if recipe.adapter is not None:
         require_peft(recipe.adapter)
-    asker = Asker(source.task, base.scoring_tokenizer(), base.config)
+    task = task_to_learn(recipe)
+    asker = Asker(task, base.scoring_tokenizer(), base.config, "auto", recipe.adapter)
     material = prepare(recipe, asker, source.train, source.dev, note)
     recipe, end_row = settle(recipe, len(material.lessons))
     with folder.locked():
@@ -256,7 +273,7 @@ def run_one(
         for warning in material.warnings:
             note(f"warning: {warning}")
         with progress(recipe.train.log_every) as tell:
-            return train(recipe, base, material, end_row, folder, chosen, tell, note)
+            return train(recipe, base, material, end_row, folder, chosen, before, tell, note)
 
 
 def refuse_other_rows(folder: RunFolder, source: Source, material: Material) -> None:
@@ -274,6 +291,30 @@ def refuse_other_rows(folder: RunFolder, source: Source, material: Material) -> 
             )
 
 
+def task_to_learn(recipe: Recipe) -> TaskConfig:
+    """The task of a run, as its settings have changed it.
+
+    Raises:
+        UsageError: it is no task, or asks for what fine-tuning does not do.
+    """
+    assert recipe.task is not None
+    problems: list[str] = []
+    task = read_task({**recipe.task}, recipe.task["name"], problems)
+    if task is not None and task.num_shots:
+        problems.append(
+            f"{task.name}: shots: {task.num_shots} worked examples before a question, and "
+            "fine-tuning shows none; set task.shots = 0"
+        )
+    if task is not None and task.decode.policy == "decode":
+        problems.append(
+            f"{task.name}: decode.policy: decode, and listed answers are learned by their scores; "
+            "leave it out, and give --set task.decode.policy to eval"
+        )
+    if task is None or problems:
+        raise UsageError("task", *problems)
+    return task
+
+
 def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
     """The recipe of a fine-tuning: the model as it is, and settings that usually do."""
     task = source.task
@@ -282,7 +323,6 @@ def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) 
     file = tokenizer.vocabulary.files[0].resolve()
     tables: dict[str, Any] = deepcopy(USUAL)
     tables["train"] |= {"epochs": EPOCHS}
-    tables["optimizer"] |= {"peak_lr": usual_rate(base.config.hidden_size)}
     tables |= {
         "recipe": {"stage": "finetune", "source": f"{task.name}, learned by {model}"},
         "model": base.config.model_dump(mode="json", exclude_none=True),
@@ -302,12 +342,19 @@ def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) 
     tables["train"]["initial_model"] = model
     if any(text.startswith("train.steps") for text in overrides):
         tables["train"].pop("epochs", None)
+    adapter = make_recipe(tables, task.name, overrides).adapter
+    is_alone = adapter is not None and adapter.is_alone
+    tables["optimizer"].setdefault("peak_lr", usual_rate(base.config.hidden_size, is_alone))
     return make_recipe(tables, task.name, overrides)
 
 
-def usual_rate(width: int) -> float:
-    """The released rate; narrower models take more, with the square of their width."""
-    return float(f"{USUAL_RATE * (USUAL_WIDTH / width) ** 2:.1e}")
+def usual_rate(width: int, is_alone: bool) -> float:
+    """The released rate; narrower models take more, with the square of their width.
+
+    What is trained beside a model that stays as it is takes more, in proportion to the width.
+    """
+    times = USUAL_WIDTH / width
+    return float(f"{RATE_ALONE * times if is_alone else USUAL_RATE * times**2:.1e}")
 
 
 def settle(recipe: Recipe, num_lessons: int) -> tuple[Recipe, int]:
@@ -345,16 +392,20 @@ def train(
     end_row: int,
     folder: RunFolder,
     device: torch.device,
+    before: dict[tuple[str, str], float],
     progress: Progress,
     note: Callable[[str], None],
 ) -> FinetuneResult:
     """Go on from the newest checkpoint, train, and keep the best model."""
     config, task = recipe.train, material.asker.task
-    state = first_state(recipe, base, device)
+    state = first_state(recipe, base, material.asker, device)
+    adapter = recipe.adapter
     tuned = replace(
         base,
         config=recipe.model,
         module=state.model,
+        heads={},
+        adapter=adapter if adapter is not None and adapter.kind == "p_tuning" else None,
         source=f"{base.source}, fine-tuned for {task.name}",
         abilities=tuple(dict.fromkeys((*base.abilities, task.ability))),
     )
@@ -394,19 +445,22 @@ def train(
     )
     path = expand_path(recipe.data.battery, "data.battery")
     battery = battery_of(base, str(path))
-    with evaluating(base.module):
-        before = battery.measure(base.module).perplexity
+    asked = (base.source, str(path))
+    if asked not in before:
+        with evaluating(base.module):
+            before[asked] = battery.measure(base.module).perplexity
     with tracking(recipe, folder.root, state.step, is_first=True) as tracker:
         fit(state, data, exam, recipe, Outputs(store, log, tracker, progress, note))
     best_step = max(examined(log), key=exam.rank)["step"]
     best = load(folder.model, device=device.type)
+    best.module.attach(best.heads)
     with evaluating(best.module):
         after = battery.measure(best.module).perplexity
-        judged = judge_best(best.module, material)
-    forgetting = after / before - 1
+        judged = judge_best(best.module, material, recipe)
+    forgetting = after / before[asked] - 1
     finished = judged | {
         "model": str(folder.model),
-        "perplexity_before": before,
+        "perplexity_before": before[asked],
         "perplexity_after": after,
         "forgetting": forgetting,
         "is_forgetful": config.max_forgetting is not None and forgetting > config.max_forgetting,
@@ -418,13 +472,12 @@ def train(
     return FinetuneResult(run_dir=str(folder.root), **finished)
 
 
-def first_state(recipe: Recipe, base: Glm, device: torch.device) -> TrainState:
+def first_state(recipe: Recipe, base: Glm, asker: Asker, device: torch.device) -> TrainState:
     """The weights of the model, ready to be trained."""
     model = GLM(recipe.model)
     model.load_state_dict(base.module.state_dict())
     model.counts_in_span = base.module.counts_in_span
-    if recipe.adapter is not None:
-        add_adapter(model, recipe.adapter, recipe.train.seed)
+    add_parts(model, recipe.adapter, asker, recipe.train.seed)
     place(model, recipe.train, device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -432,12 +485,14 @@ def first_state(recipe: Recipe, base: Glm, device: torch.device) -> TrainState:
 
 
 def keep(tuned: Glm, recipe: Recipe, folder: RunFolder) -> None:
-    """Save the model as it is now; one with an adapter as a plain model, and the adapter alone."""
-    if recipe.adapter is not None:
+    """Save the model as it is now; one with LoRA as a plain model, and the updates alone."""
+    if recipe.adapter is not None and recipe.adapter.kind == "lora":
         assert recipe.train.initial_model is not None
         save_adapter(folder.adapter, tuned.module, recipe.adapter, recipe.train.initial_model)
         plain = GLM(recipe.model)
-        plain.load_state_dict(merged_weights(tuned.module))
+        weights, heads = apart(merged_weights(tuned.module))
+        plain.load_state_dict(weights)
+        plain.attach(heads)
         tuned = replace(tuned, module=plain)
     tuned.save(folder.model)
 
@@ -456,13 +511,14 @@ def totals(log: MetricsLog) -> dict[str, Any]:
     }
 
 
-def judge_best(model: GLM, material: Material) -> dict[str, Any]:
+def judge_best(model: GLM, material: Material, recipe: Recipe) -> dict[str, Any]:
     """What the model that was kept says to the held-out questions."""
     task = material.asker.task
     predictions = answer(model, material.asker, material.held, lambda _: None)
     judged = judge(predictions)
     values = {metric: measure(metric, judged, task.label_names) for metric in task.metrics}
     main = values[task.metrics[0]]
+    ours = {f"{task.name}/{metric}": value.value for metric, value in values.items()}
     return {
         "task": task.name,
         "metric": task.metrics[0],
@@ -475,6 +531,7 @@ def judge_best(model: GLM, material: Material) -> dict[str, Any]:
         "num_dev": len(material.held),
         "num_cut": sum(lesson.question.is_cut for lesson in material.lessons),
         "warnings": material.warnings,
+        "published": compare_numbers(recipe.published, recipe.train.initial_model, ours),
     }
 
 

@@ -15,6 +15,7 @@ from glmctl.core.open import evaluating, load
 from glmctl.core.tasks.answer import answer
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.formats import TABLES, records
+from glmctl.core.tasks.learned import asker_for
 from glmctl.core.tasks.read import examples_of
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import probabilities
@@ -63,7 +64,7 @@ def run(
         raise UsageError(f"--out {out}", "is the file that is labelled; name another")
     task = task_of(model)
     glm = load(model, device=choose_device(device).type)
-    asker = Asker(task, glm.scoring_tokenizer(), glm.config)
+    asker = asker_for(glm, task)
     rows: list[tuple[Mapping[str, Any], Question | None]] = []
     problems: list[str] = []
     for number, record in records(file, task.format, columns=task.columns, quoted=task.quoted):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glmctl.core.checkpoint.dialects.original import find_shards
-from glmctl.core.model.prompt import ClassificationHead, PromptEncoder, prompt_at
+from glmctl.core.model.prompt import ClassificationHead
 from glmctl.core.model.sight import Segments
 from glmctl.core.open import Glm, load
 
@@ -22,12 +22,12 @@ def arrays(recorded):
     return read
 
 
-def hidden(glm: Glm, ids: Tensor, places: Tensor, sep: Tensor, prompt=None) -> Tensor:
+def hidden(glm: Glm, ids: Tensor, places: Tensor, sep: Tensor) -> Tensor:
     """[B, S, H]."""
     segments = Segments((ids.shape[1],) * len(ids), tuple(sep.tolist()))
     packed = ids.flatten(), places.transpose(0, 1).flatten(1)
     with torch.inference_mode():
-        return glm.module.hidden(*packed, segments, None, None, prompt).view(*ids.shape, -1)
+        return glm.module.hidden(*packed, segments).view(*ids.shape, -1)
 
 
 def pooled(states: Tensor, sep: Tensor, pool: str) -> Tensor:
@@ -71,12 +71,13 @@ def test_prompts_give_the_logits_of_the_original(recorded, arrays, tmp_path, kin
     prompt = torch.load(recorded(f"glm_orig/prompt_{kind}.pt"), weights_only=True)
     torch.save({"module": {**content["module"], **prompt}}, tmp_path / "tuned.pt")
     glm = load(tmp_path / "tuned.pt", model=str(recorded("glm_orig/config.json")))
+    glm.module.attach(glm.heads)
     with torch.inference_mode():
-        vectors = PromptEncoder.of(glm.heads)()
+        vectors = glm.module.prompt()
     torch.testing.assert_close(vectors, rows[f"prompt_embeds_{kind}"][0], rtol=0, atol=ATOL)
-    ids, length = rows["input_ids"], rows["input_ids"].shape[1]
-    prompt = prompt_at(vectors, rows["prompt_pos"] + length * torch.arange(len(ids))[:, None])
-    states = hidden(glm, ids, rows["position_ids"], rows["sep"], prompt)
+    numbers = torch.arange(len(vectors)).expand_as(rows["prompt_pos"])
+    ids = rows["input_ids"].scatter(1, rows["prompt_pos"], -1 - numbers)
+    states = hidden(glm, ids, rows["position_ids"], rows["sep"])
     with torch.inference_mode():
         ours = glm.module.logits(states)
     torch.testing.assert_close(ours, rows[f"logits_{kind}"], rtol=0, atol=ATOL)

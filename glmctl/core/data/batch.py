@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glmctl.core.data.order import RowOrder
 from glmctl.core.data.shards import TokenStore
-from glmctl.core.model.heads import Choices, Written
+from glmctl.core.model.heads import Aim
 from glmctl.core.model.sight import Segments
 from glmctl.core.objective.arrays import IntArray, UInt64Array
 from glmctl.core.objective.blank_infilling import Examples
@@ -40,14 +40,14 @@ class Batch:
     target_ids: Tensor  # [M]
     kinds: Tensor  # objective and span length of each target, as `target_kinds` numbers them, [M]
     num_targets: int
-    choices: Choices | Written | None = None
+    choices: Aim | None = None
     """What the targets are of, when candidates compete; each question then counts as a target."""
 
     def to(self, device: torch.device) -> Batch:
         moved: dict[str, Any] = {
             name: part.to(device)
             for name, part in vars(self).items()
-            if isinstance(part, Tensor | Choices)
+            if isinstance(part, Tensor | Aim)
         }
         return replace(self, **moved)
 

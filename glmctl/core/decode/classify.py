@@ -9,36 +9,27 @@ Shapes: T packed tokens, R texts, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from glmctl.core.decode.score import Candidate, groups
+from glmctl.core.decode.score import Candidate, Packed, groups
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Texts as one forward pass takes them, without a Part B."""
-
-    input_ids: Tensor  # [T]
-    position_ids: Tensor  # [2, T]
-    segments: Segments
-    wanted: Tensor
-    """The token of each whose hidden state its head reads, [R]."""
-
-
-def pack_texts(rows: Sequence[Candidate], *, is_causal: bool) -> Texts:
+def pack_texts(rows: Sequence[Candidate], *, is_causal: bool) -> Packed:
     """Lay texts out for one forward pass, each the Part A of a candidate without targets."""
     lengths = tuple(len(row.part_a) for row in rows)
     segments = Segments(lengths, lengths)
     ids = torch.tensor([token for row in rows for token in row.part_a])
     places = torch.cat([torch.arange(length) for length in lengths])
-    starts = torch.tensor(segments.starts)
-    wanted = starts + torch.tensor(lengths) - 1 if is_causal else starts
-    return Texts(ids, torch.stack([places, torch.zeros_like(places)]), segments, wanted)
+    places = torch.stack([places, torch.zeros_like(places)])
+    wanted = torch.tensor(segments.starts)
+    if is_causal:
+        wanted += torch.tensor(lengths) - 1
+    none = torch.tensor([], dtype=torch.long)
+    return Packed(ids, places, segments, wanted, none, none)
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ A batch is packed: the tokens of all samples stand one after another without pad
 Shapes: T tokens of all samples, M wanted rows, R rows of a cache, H hidden, V vocabulary rows.
 """
 
-from __future__ import annotations
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +16,10 @@ from torch.utils.checkpoint import checkpoint
 
 from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
-from glmctl.core.model.heads import (
-    Choices,
-    Written,
-    exact_logits,
-    summed_cross_entropy,
-)
+from glmctl.core.model.heads import Aim, Classes, exact_logits, summed_cross_entropy
 from glmctl.core.model.init import init_weights
 from glmctl.core.model.position import RelativePositions
-from glmctl.core.model.prompt import Prompt
+from glmctl.core.model.prompt import ClassificationHead, PromptEncoder
 from glmctl.core.model.rotary import RotaryPositions
 from glmctl.core.model.sight import Segments, Sight
 from glmctl.recipe.model import ModelConfig
@@ -66,6 +61,21 @@ class GLM(nn.Module):
         self.output_embedding: nn.Embedding | None = None
         if not config.tie_embeddings:
             self.output_embedding = nn.Embedding(config.vocab_rows, width)
+        self.prompt: PromptEncoder | None = None
+        """Learned vectors that stand where an id is below zero."""
+        self.head: ClassificationHead | None = None
+        """Scores classes, where a task is not answered in words."""
+
+    def attach(self, heads: Mapping[str, Tensor]) -> None:
+        """Use the head and the prompt encoder among the heads of a checkpoint.
+
+        Raises:
+            RuntimeError: a part of them is missing, or has another shape.
+        """
+        if "prompt.embedding.weight" in heads:
+            self.prompt = PromptEncoder.of(heads).to(self.word_embedding.weight)
+        if "classes.weight" in heads:
+            self.head = ClassificationHead.of(heads).to(self.word_embedding.weight)
 
     @property
     def output_weight(self) -> Tensor:
@@ -81,11 +91,12 @@ class GLM(nn.Module):
         for block in self.blocks:
             block.get_submodule("ffn").compile(dynamic=True)
 
-    def embed(self, input_ids: Tensor, position_ids: Tensor, prompt: Prompt | None) -> Tensor:
+    def embed(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Word, place in Part A and place in the span, summed: [T] and [2, T] -> [T, H]."""
-        x = self.word_embedding(input_ids)
-        if prompt is not None:
-            x = prompt.put_into(x)
+        if self.prompt is None:
+            x = self.word_embedding(input_ids)
+        else:
+            x = self.prompt.put_into(self.word_embedding(input_ids.clamp(min=0)), input_ids)
         if self.position_embedding is not None:
             x = x + self.position_embedding(position_ids[0])
         if self.span_position_embedding is not None:
@@ -100,23 +111,21 @@ class GLM(nn.Module):
         segments: Segments,
         wanted: Tensor | None = None,
         cache: KeyValueCache | None = None,
-        prompt: Prompt | None = None,
     ) -> Tensor:
         """Run all layers over packed samples.
 
         Args:
-            input_ids: Part A and Part B of each sample, [T].
+            input_ids: Part A and Part B of each sample, [T]; -1 - k is vector k of the prompt.
             position_ids: place in Part A and place inside the span, [2, T].
             segments: lengths of the samples and of their Part A, which only a model of
                 `prefix` attention reads.
             wanted: rows whose result is needed, ascending, [M]; None for all.
             cache: a fresh one takes the keys and values of sample r into its row r.
-            prompt: learned vectors in the place of some words.
 
         Returns:
             Hidden states after the final norm, [M, H], or [T, H] without `wanted`.
         """
-        x = self.embed(input_ids, position_ids, prompt)
+        x = self.embed(input_ids, position_ids)
         segments = self.visible(segments)
         num_prefix = self.config.num_prefix_tokens
         all_rows = Sight(segments, None, x, num_prefix)
@@ -150,7 +159,7 @@ class GLM(nn.Module):
     def step(self, input_ids: Tensor, position_ids: Tensor, cache: KeyValueCache) -> Tensor:
         """Append one token to every beam of the cache: [R x K] and [2, R x K] -> [R x K, H]."""
         assert self.relative is None, "relative positions have no cache"
-        x = self.embed(input_ids, position_ids, None)
+        x = self.embed(input_ids, position_ids)
         turns = None if self.rotary is None else self.rotary(position_ids)
         places = cache.next_places()
         for i, block in enumerate(self.blocks):
@@ -168,7 +177,7 @@ class GLM(nn.Module):
         segments: Segments,
         wanted: Tensor,
         target_ids: Tensor,
-        choices: Choices | Written | None = None,
+        choices: Aim | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy at the wanted rows, or over the candidates of questions.
 
@@ -179,13 +188,17 @@ class GLM(nn.Module):
             wanted: rows that carry a loss, ascending, [M].
             target_ids: what each of them should predict, [M]; with `choices`, those of all
                 candidates.
-            choices: what the targets are of, when candidates compete or answers are written.
+            choices: what the targets are of, when candidates or classes compete or answers are
+                written.
 
         Returns:
             The sum, through which gradients flow, and the single losses, which carry none: one for
             each wanted row, or for each question.
         """
         hidden = self.hidden(input_ids, position_ids, segments, wanted)
+        if isinstance(choices, Classes):
+            assert self.head is not None
+            return choices.cross_entropy(self.head(hidden))
         if choices is not None:
             return choices.cross_entropy(hidden, self.output_weight, target_ids)
         return summed_cross_entropy(hidden, self.output_weight, target_ids)

@@ -85,6 +85,26 @@ class Written:
         return summed_cross_entropy(hidden[self.rows], weight, targets, self.smoothing)
 
 
+@dataclass(frozen=True)
+class Classes:
+    """Scores of a head, row by row, and the questions in which they compete."""
+
+    question: Tensor  # of each score
+    place: Tensor  # of each score in its question
+    right: Tensor  # place of the right one, [Q]
+
+    def to(self, device: torch.device) -> Classes:
+        return Classes(self.question.to(device), self.place.to(device), self.right.to(device))
+
+    def cross_entropy(self, scores: Tensor) -> Losses:
+        exact = scores.flatten().to(torch.promote_types(scores.dtype, torch.float32))
+        return right_cross_entropy(exact, self.question, self.place, self.right)
+
+
+Aim = Choices | Written | Classes
+"""What a question has in the place of token targets."""
+
+
 def exact_logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """Scores of all vocabulary rows in float32 or better, [M, H] -> [M, V]."""
     scores = F.linear(hidden, weight)
@@ -114,10 +134,14 @@ def choice_cross_entropy(
     exact = torch.promote_types(scores.dtype, torch.float32)
     totals = torch.zeros_like(choices.divisor, dtype=exact)
     totals = totals.index_add(0, choices.candidate, scores.to(exact)) / choices.divisor.to(exact)
-    shape = (len(choices.right), int(choices.place.max()) + 1)
-    table = totals.new_full(shape, float("-inf"))
-    table = table.index_put((choices.question, choices.place), totals)  # [Q, most candidates]
-    losses = F.cross_entropy(table, choices.right, reduction="none")
+    return right_cross_entropy(totals, choices.question, choices.place, choices.right)
+
+
+def right_cross_entropy(scores: Tensor, question: Tensor, place: Tensor, right: Tensor) -> Losses:
+    """Cross-entropy of the right one among the scores of each question."""
+    table = scores.new_full((len(right), int(place.max()) + 1), float("-inf"))
+    table = table.index_put((question, place), scores)  # [Q, most scores]
+    losses = F.cross_entropy(table, right, reduction="none")
     return losses.sum(), losses.detach()
 
 

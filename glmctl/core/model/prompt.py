@@ -1,29 +1,16 @@
-"""Learned vectors in the place of words (P-tuning), and what makes them.
+"""Learned vectors in the place of words (P-tuning), and a head that scores classes.
 
-Shapes: P vectors of a prompt, K places that they take, T packed tokens, H hidden.
+Shapes: P vectors of a prompt, T packed tokens, M rows, H hidden.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Vectors [K, H] and the packed tokens whose words they replace, [K]."""
-
-    tokens: Tensor
-    vectors: Tensor
-
-    def put_into(self, words: Tensor) -> Tensor:
-        """[T, H] -> [T, H]."""
-        return words.index_put((self.tokens,), self.vectors.to(words.dtype))
 
 
 class PromptEncoder(nn.Module):
@@ -61,26 +48,37 @@ class PromptEncoder(nn.Module):
         encoder.load_state_dict(tensors)
         return encoder.eval()
 
+    def put_into(self, words: Tensor, input_ids: Tensor) -> Tensor:
+        """Words with vector number k in the place of each id -1 - k, [T, H] and [T] -> [T, H]."""
+        is_vector = input_ids < 0
+        if not is_vector.any():
+            return words
+        vectors = self()[-1 - input_ids[is_vector]]
+        return words.index_put((is_vector,), vectors.to(words.dtype))
+
     def forward(self) -> Tensor:
         """[P, H]."""
         vectors = self.embedding.weight
-        if self.lstm is not None:
-            vectors, _ = self.lstm(vectors)  # [P, 2 H]
-        if self.first is None:
-            return vectors
-        return self.second(F.relu(self.first(vectors)))  # type: ignore[no-any-return]
-
-
-def prompt_at(vectors: Tensor, tokens: Tensor) -> Prompt:
-    """The same vectors [P, H] in every sample, whose places are given, [samples, P]."""
-    return Prompt(tokens.flatten(), vectors.repeat(len(tokens), 1))
+        with torch.autocast(vectors.device.type, enabled=False):  # few rows, and not all LSTMs do
+            if self.lstm is not None:
+                vectors, _ = self.lstm(vectors)  # [P, 2 H]
+            if self.first is None:
+                return vectors
+            return self.second(F.relu(self.first(vectors)))  # type: ignore[no-any-return]
 
 
 class ClassificationHead(nn.Module):
-    """Scores of classes from one hidden state of a sample; with one class it scores choices."""
+    """Scores of classes from one hidden state of a sample; with one class it scores choices.
 
-    def __init__(self, width: int, num_classes: int) -> None:
+    Args:
+        width: H.
+        num_classes: 1 where each choice is a sample of its own.
+        dropout: between the two linears.
+    """
+
+    def __init__(self, width: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.pool = nn.Linear(width, width)
         self.classes = nn.Linear(width, num_classes)
 
@@ -90,9 +88,20 @@ class ClassificationHead(nn.Module):
         num_classes, width = heads["classes.weight"].shape
         head = cls(width, num_classes)
         parts = ("pool.weight", "pool.bias", "classes.weight", "classes.bias")
-        head.load_state_dict({name: heads[name] for name in parts})
+        head.load_state_dict({name: heads[name] for name in parts if name in heads})
         return head.eval()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[M, H] -> [M, classes]."""
-        return self.classes(torch.tanh(self.pool(hidden)))  # type: ignore[no-any-return]
+        pooled = F.dropout(torch.tanh(self.pool(hidden)), self.dropout, self.training)
+        return self.classes(pooled)  # type: ignore[no-any-return]
+
+
+def apart(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of a model, and those of its head and prompt under the names of a checkpoint."""
+    heads = {
+        name.removeprefix("head."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(("head.", "prompt."))
+    }
+    return {n: it for n, it in tensors.items() if not n.startswith(("head.", "prompt."))}, heads

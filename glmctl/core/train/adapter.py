@@ -32,7 +32,7 @@ def require_peft(config: AdapterConfig) -> None:
     Raises:
         MachineError: peft is not installed.
     """
-    if find_spec("peft") is None:
+    if config.kind == "lora" and find_spec("peft") is None:
         problem = f"{config.kind!r} needs the package peft; pip install 'glmctl[lora]'"
         raise MachineError("adapter.kind", problem)
 
@@ -70,8 +70,10 @@ def part(layer: Any, x: Tensor, outputs: slice) -> Tensor:
 
 def adapted(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The linears that have an adapter, by name."""
+    from peft.tuners.lora import LoraLayer
+
     for name, module in model.named_modules():
-        if hasattr(module, "base_layer"):
+        if isinstance(module, LoraLayer):
             yield name, module
 
 

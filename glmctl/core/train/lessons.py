@@ -1,9 +1,9 @@
 """Questions -> lessons, of which one candidate is right -> the batches of every step.
 
 As released, the loss of a question is the cross-entropy over the scores of its candidates
-(`finetune_glm.py`): the logits of the words, where each is one token, else the scores that
-evaluation compares. Where answers are written, it is the cross-entropy of their tokens; so it is
-of a true claim that has no rival.
+(`finetune_glm.py`): the logits of the words, where each is one token; what a head says; else the
+scores that evaluation compares. Where answers are written, it is the cross-entropy of their
+tokens; so it is of a true claim that has no rival.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import torch
 import xxhash
 
 from glmctl.core.data.batch import SPAN_BUCKETS, Batch, StepData
+from glmctl.core.decode.classify import pack_texts
 from glmctl.core.decode.score import Packed, pack
-from glmctl.core.model.heads import Choices, Written
+from glmctl.core.model.heads import Aim, Choices, Classes, Written
 from glmctl.core.objective.blank_infilling import CHOICE
 from glmctl.core.objective.draws import sample_keys
 from glmctl.core.tasks.answer import shape_of
@@ -152,6 +153,14 @@ def order_of(number: int, seed: int, epoch: int) -> Sequence[int]:
 
 def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
     """The tensors of one forward."""
+    sizes = torch.tensor([len(lesson.question.candidates) for lesson in lessons])
+    question = torch.arange(len(lessons)).repeat_interleave(sizes)
+    place = torch.cat([torch.arange(size) for size in sizes.tolist()])
+    right = torch.tensor([lesson.right for lesson in lessons])
+    if asker.task.head:
+        rows = [it for lesson in lessons for it in asker.texts(lesson.question)]
+        texts = pack_texts(rows, is_causal=asker.frame.is_causal)
+        return batch_of(texts, Classes(question, place, right), len(lessons))
     candidates = [it for lesson in lessons for it in lesson.question.candidates]
     packed = pack(candidates, asker.special.sop)
     if asker.task.kind == "generate" or (
@@ -159,21 +168,20 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
     ):
         written = Written(packed.rows, asker.task.label_smoothing)
         return batch_of(packed, written, len(packed.target_ids))
-    sizes = torch.tensor([len(lesson.question.candidates) for lesson in lessons])
     lengths = torch.tensor([len(candidate.targets) for candidate in candidates])
     choices = Choices(
         asker.by_logit,
         packed.rows,
         torch.arange(len(candidates)).repeat_interleave(lengths),
-        torch.arange(len(lessons)).repeat_interleave(sizes),
-        torch.cat([torch.arange(size) for size in sizes.tolist()]),
+        question,
+        place,
         lengths.double() ** asker.penalty,
-        torch.tensor([lesson.right for lesson in lessons]),
+        right,
     )
     return batch_of(packed, choices, len(lessons))
 
 
-def batch_of(packed: Packed, choices: Choices | Written, num_losses: int) -> Batch:
+def batch_of(packed: Packed, choices: Aim, num_losses: int) -> Batch:
     return Batch(
         packed.input_ids,
         packed.position_ids,

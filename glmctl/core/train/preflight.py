@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import groupby, permutations
 from pathlib import Path
 
 from glmctl.core.data.shards import digest_of
 from glmctl.core.tasks.answer import ask_all
 from glmctl.core.tasks.ask import Asker, Question
+from glmctl.core.tasks.frame import Ids
 from glmctl.core.tasks.read import named, read_examples
 from glmctl.core.tasks.repeats import repeats
-from glmctl.core.tasks.schema import CHOICE
+from glmctl.core.tasks.schema import CHOICE, SLOT
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
 from glmctl.errors import InputError
@@ -97,12 +98,20 @@ def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
     for lesson in lessons[:NUM_SAMPLES]:
         question, right = lesson.question, lesson.right
         texts = [tokenizer.decode(it.targets) for it in question.candidates]
+        if not question.candidates[right].targets:  # a head tells the answers apart
+            texts = [*question.answers]
         wrong = [text for place, text in enumerate(texts) if place != right]
         others = " | ".join(wrong[:NUM_SHOWN]) + " | ..." * (len(wrong) > NUM_SHOWN)
         against = f" against {others}" if wrong else ""
         yield f"{question.example.place}"
-        yield f"  reads   {tokenizer.decode(question.candidates[right].part_a)}"
+        yield f"  reads   {shown(tokenizer, question.candidates[right].part_a)}"
         yield f"  learns  >>{texts[right]}<<{against}"
+
+
+def shown(tokenizer: Tokenizer, ids: Ids) -> str:
+    """A text, with a dot for each learned vector."""
+    runs = ([*run] for _, run in groupby(ids, lambda token: token < 0))
+    return "".join(SLOT * len(run) if run[0] < 0 else tokenizer.decode(run) for run in runs)
 
 
 def word_problems(asker: Asker) -> Iterator[str]:
@@ -125,11 +134,12 @@ def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Itera
     """What the lessons lack."""
     given = {gold for lesson in lessons for gold in lesson.question.example.golds}
     if asker.task.kind == "cloze":
-        for label in asker.words:
+        for label in asker.task.label_names:
             if label not in given:
+                where = "task" if asker.task.head else "verbalizer"
                 yield (
                     f"no row of {file} has the label {label!r}; add some, or take the label out "
-                    "of the verbalizer"
+                    f"of the {where}"
                 )
     for lesson in lessons:
         if lesson.question.is_cut and not num_kept(asker, lesson):
