@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, BadParameter, Exit, Option
 
 from glmctl.cli import options, render
-from glmctl.recipe.find import builtin_recipes, find_recipe, recipe_name
+from glmctl.cli.recipe import show_published
+from glmctl.recipe.find import find_recipe, recipe_name
 
 if TYPE_CHECKING:
     from glmctl.core.tasks.find import Suite
@@ -103,6 +104,8 @@ def show(result: FinetuneResult | MatrixResult, *, as_json: bool) -> bool:
     else:
         show_scores(result)
     runs = [*result.runs.values()] if isinstance(result, MatrixResult) else [result]
+    if not as_json:
+        show_published([row for it in runs for row in it.published])
     for warning in dict.fromkeys(warning for it in runs for warning in it.warnings):
         render.warn(warning)
     forgetful = [it for it in runs if it.is_forgetful]
@@ -116,11 +119,9 @@ def show(result: FinetuneResult | MatrixResult, *, as_json: bool) -> bool:
 
 def is_recipe(name: str) -> bool:
     """Whether it is a recipe, and not a task or the file of one."""
-    from glmctl.recipe.load import parse
+    from glmctl.recipe.load import stage_of
 
-    if name.endswith(".toml") and Path(name).is_file():
-        return "recipe" in parse(Path(name), name)
-    return name.removesuffix(".toml") in map(recipe_name, builtin_recipes())
+    return stage_of(name) is not None
 
 
 def show_runs(name: str, overrides: Sequence[str], *, as_json: bool) -> None:

@@ -58,13 +58,14 @@ def report(
 ) -> None:
     """Compare runs in a table, and write a page with the plots of each RUN."""
     from glmctl.stages.report.page import run
+    from glmctl.stages.report.read import rows_of
 
     result = run(runs, out)
     if as_json:
         render.show(result, as_json=True)
         return
-    rows = [row.cells() for row in result.runs]
-    render.table([*rows[0]], [[*row.values()] for row in rows])
+    headings, *rows = rows_of(result.runs)
+    render.table(headings, rows)
     render.note(f"wrote {result.page}")
 
 

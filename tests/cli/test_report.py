@@ -59,6 +59,51 @@ def test_json_gives_the_figures_of_every_run(trained, capsys):
     assert Path("page.html").is_file()
 
 
+MOOD = """
+[recipe]
+stage = "finetune"
+source = "test"
+[task]
+name = "mood"
+patterns = ["{text} It was [MASK]."]
+verbalizer = { 1 = "good", 0 = "bad" }
+max_length = 32
+[train]
+steps = 2
+global_batch_size = 2
+micro_batch_size = 2
+[[published]]
+metric = "mood/accuracy"
+value = 90.5
+certainty = "recalled"
+source = "Table 7"
+"""
+
+
+def test_a_fine_tuning_stands_beside_the_numbers_of_its_recipe(tmp_path, capsys):
+    Path("mood.toml").write_text(MOOD)
+    rows = [f"the market was {word},{label}" for word, label in (("fine", 1), ("dull", 0)) * 4]
+    Path("rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    tune = ["finetune", "mood.toml", "--data", "rows.csv", "--dev", "rows.csv", "--device", "cpu"]
+    assert run([*tune, "--run-dir", "mood", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    score = float(said.split()[1])
+    line = f"mood/accuracy {score:.2f} 90.5 {score - 90.5:+.2f} recalled"
+    assert line in [" ".join(it.split()) for it in said.splitlines()]
+    assert run(["eval", "mood.toml", "mood", "--data", "rows.csv", "--out", "out", "--quiet"]) == 0
+    assert line in [" ".join(it.split()) for it in capsys.readouterr().out.splitlines()]
+    assert run(["report", "mood"]) == 0
+    headings, row = capsys.readouterr().out.splitlines()
+    assert "published" in headings
+    assert f"accuracy {score:.2f}" in row
+    assert "90.5 (paper, recalled)" in row
+    assert run(["report", "mood", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["runs"]
+    assert found["tuned"]["score"] == score
+    assert found["tuned"]["confusion"].keys() == {"1", "0"}
+    assert found["tuned"]["published"][0]["source"] == "Table 7"
+
+
 def test_what_is_no_run_is_exit_3_and_no_page_is_written(trained, capsys):
     assert run(["report", str(trained), "nowhere"]) == 3
     assert capsys.readouterr().err == (

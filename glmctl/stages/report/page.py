@@ -18,7 +18,7 @@ import numpy as np
 
 from glmctl import __version__
 from glmctl.recipe.keys import flatten, values_of
-from glmctl.stages.report.read import Column, Run, RunSummary, read_runs, summarize
+from glmctl.stages.report.read import Column, Run, RunSummary, read_runs, rows_of, summarize
 
 HEIGHT, WIDTH = 200, 1000  # of a plot in its own units; the page stretches the width
 BUCKETS = 400
@@ -136,9 +136,14 @@ def page(runs: Sequence[Run], rows: Sequence[RunSummary]) -> str:
     title = escape(", ".join(run.name for run in runs))
     style = files("glmctl").joinpath("assets/report.css").read_text(encoding="utf-8")
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    cells = [row.cells() for row in rows]
-    parts = [section("Result", table([*cells[0]], [[*row.values()] for row in cells]))]
-    for name, plots in SECTIONS.items():
+    headings, *cells = rows_of(rows)
+    parts = [section("Result", table(headings, cells))]
+    for row in rows:
+        if row.tuned is not None and (said := row.tuned["confusion"]):
+            lines = [[gold, *map(str, of_gold.values())] for gold, of_gold in said.items()]
+            names = ["right label", *(f"said {label}" for label in said)]
+            parts.append(section(f"{row.name}: answers", table(names, lines)))
+    for name, plots in {"Held-out rows": held_out(runs), **SECTIONS}.items():
         figures = "".join(chain.from_iterable(draw(plot, runs) for plot in plots))
         if figures:
             parts.append(section(name, f'<div class="plots">{figures}</div>'))
@@ -151,6 +156,16 @@ def page(runs: Sequence[Run], rows: Sequence[RunSummary]) -> str:
         f"<title>{title}</title>\n<style>\n{style}</style>\n<main>\n"
         f"<h1>{title}</h1>\n<p>{NOTE}</p>\n{''.join(parts)}"
         f"<footer>glmctl {__version__}, {written}</footer>\n</main>\n</html>\n"
+    )
+
+
+def held_out(runs: Sequence[Run]) -> tuple[Plot, ...]:
+    """Scores and loss of fine-tunings on held-out rows."""
+    keys = dict.fromkeys(key for run in runs for key in run.columns if key.startswith("dev_"))
+    scores = {key.removeprefix("dev_"): key for key in keys if key != "dev_loss"}
+    return (
+        Plot("Score", scores, "%", "{:.2f}".format, is_noisy=False),
+        Plot("Loss of held-out rows", {"loss": "dev_loss"}, "nats", is_noisy=False),
     )
 
 
@@ -173,8 +188,13 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def settings(runs: Sequence[Run]) -> list[list[str]]:
     """Keys of recipe and manifest with their values: all of one run, of several what differs."""
     columns = [flatten(values_of(run.recipe)) | flatten(run.manifest) for run in runs]
+    hidden = ("published", "finished")  # they stand in other tables
     keys = dict.fromkeys(chain.from_iterable(columns))
-    rows = [[key, *(json.dumps(column.get(key)) for column in columns)] for key in keys]
+    rows = [
+        [key, *(json.dumps(column.get(key)) for column in columns)]
+        for key in keys
+        if not key.startswith(hidden)
+    ]
     return [row for row in rows if len(runs) == 1 or len({*row[1:]}) > 1]
 
 

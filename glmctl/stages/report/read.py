@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,11 @@ class RunSummary:
     probe_baseline_share: float | None
     tokens_per_second: float  # over all steps
     elapsed_seconds: float  # in steps, without starts, probes and saves
+    tuned: Mapping[str, Any] | None
+    """What a finished fine-tuning has come to, as `glmctl finetune` gives it."""
 
     def cells(self) -> dict[str, str]:
-        """The row as it is read, by heading."""
+        """The row as it is read, by heading; - for what the run does not have."""
         minutes, seconds = divmod(round(self.elapsed_seconds), 60)
         of_all = f"/{self.planned_steps:,}" if self.planned_steps else ""
         return {
@@ -73,11 +76,37 @@ class RunSummary:
             "tokens": f"{self.num_tokens:,}",
             "loss": f"{self.loss:.4f}",
             "smoothed": f"{self.smoothed_loss:.4f}",
+            **cells_of_tuned(self.tuned),
             "blanks filled": percent(self.probe_exact_match_share),
             "most frequent token": percent(self.probe_baseline_share),
             "tokens/s": f"{self.tokens_per_second:,.0f}",
             "elapsed": f"{minutes // 60:,}:{minutes % 60:02}:{seconds:02}",
         }
+
+
+def cells_of_tuned(tuned: Mapping[str, Any] | None) -> dict[str, str]:
+    """Score, published scores of the same metric, and what was forgotten."""
+    if tuned is None:
+        return dict.fromkeys(("score", "95 % interval", "published", "forgetting"), "-")
+    metric, (low, high) = tuned["metric"], tuned["interval"]
+    numbers = [
+        f"{it['published']:g} ({it['model'] or 'paper'}, {it['certainty']})"
+        for it in tuned.get("published", ())
+        if it["metric"] == f"{tuned['task']}/{metric}"
+    ]
+    return {
+        "score": f"{metric} {tuned['score']:.2f}",
+        "95 % interval": f"{low:.2f} to {high:.2f}",
+        "published": ", ".join(numbers) or "-",
+        "forgetting": f"{100 * tuned['forgetting']:+.1f} %",
+    }
+
+
+def rows_of(runs: Sequence[RunSummary]) -> list[list[str]]:
+    """The table with its headings, without the columns that no run has anything in."""
+    cells = [row.cells() for row in runs]
+    used = [key for key in cells[0] if any(row[key] != "-" for row in cells)]
+    return [used, *([row[key] for key in used] for row in cells)]
 
 
 def percent(share: float | None) -> str:
@@ -101,18 +130,25 @@ def summarize(run: Run) -> RunSummary:
         smoothed_loss=float(loss.smooth().values[-1]),
         tokens_per_second=num_tokens / seconds,
         elapsed_seconds=seconds,
+        tuned=None if run.recipe.task is None else run.manifest["finished"],
         **probes,
     )
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read run folders, each once; those of one name are told apart by their paths."""
-    folders = list(dict.fromkeys(paths))
+    """Read run folders, each once, and all those of a matrix; one name twice becomes the paths."""
+    folders = list(dict.fromkeys(chain.from_iterable(map(runs_in, paths))))
     names = [folder.resolve().name for folder in folders]
     return [
         read_run(folder, name if names.count(name) == 1 else str(folder))
         for folder, name in zip(folders, names, strict=True)
     ]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs of a matrix; any other folder is one itself."""
+    inside = sorted(file.parent for file in folder.glob("*/recipe.toml"))
+    return [folder] if (folder / "recipe.toml").is_file() or not inside else inside
 
 
 def read_run(folder: Path, name: str) -> Run:

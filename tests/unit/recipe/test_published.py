@@ -8,7 +8,6 @@ import pytest
 from glmctl.recipe.published import compare_numbers, compare_scores
 from glmctl.recipe.schema import PublishedConfig
 
-
 KNOWN = {"certainty": "recalled", "source": "Table 1"}
 LARGE = {"copa/accuracy": 76.0, "rte/accuracy": 74.0}
 PUBLISHED = [
@@ -18,7 +17,8 @@ PUBLISHED = [
 
 
 def test_what_is_measured_is_compared_with_the_numbers_of_the_same_model():
-    (row,) = compare_numbers(PUBLISHED, "runs/glm-base", {"copa/accuracy": 70.5, "cb/accuracy": 1.0})
+    ours = {"copa/accuracy": 70.5, "cb/accuracy": 1.0}
+    (row,) = compare_numbers(PUBLISHED, "runs/glm-base", ours)
     assert row == {
         "metric": "copa/accuracy",
         "ours": 70.5,

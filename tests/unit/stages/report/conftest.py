@@ -23,6 +23,23 @@ global_batch_size = 4
 micro_batch_size = 2
 seed = {seed}
 """
+TASK = """
+[task]
+patterns = ["{text} [MASK]"]
+verbalizer = { 1 = "good", 0 = "bad" }
+"""
+FINISHED = {
+    "task": "mood",
+    "metric": "accuracy",
+    "score": 75.0,
+    "interval": [60.0, 85.5],
+    "confusion": {"1": {"1": 7, "0": 3}, "0": {"1": 2, "0": 8}},
+    "forgetting": 0.125,
+    "published": [
+        {"metric": "mood/accuracy", "published": 80.0, "model": "glm-base", "certainty": "paper"},
+        {"metric": "mood/f1", "published": 70.0, "model": None, "certainty": "recalled"},
+    ],
+}
 MANIFEST = {
     "glmctl": "0.1.0",
     "commit": "0123456789abcdef",
@@ -40,10 +57,14 @@ MakeRun = Callable[..., Path]
 def make_run(tmp_path) -> MakeRun:
     """Writes a run folder from its records."""
 
-    def make(name: str, *records: dict, seed: int = 1, **manifest) -> Path:
+    def make(name: str, *records: dict, seed: int = 1, tuned: bool = False, **manifest) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        (folder / "recipe.toml").write_text(RECIPE.format(seed=seed))
+        text = RECIPE.format(seed=seed)
+        if tuned:
+            text = text.replace("source", 'stage = "finetune"\nsource') + TASK
+            manifest = {"finished": FINISHED, **manifest}
+        (folder / "recipe.toml").write_text(text)
         (folder / "manifest.json").write_text(json.dumps(MANIFEST | manifest))
         lines = [json.dumps(record) + "\n" for record in records]
         (folder / "metrics.jsonl").write_text("".join(lines))

@@ -77,6 +77,19 @@ def test_waiting_for_data_is_a_share_of_its_step(make_run, records, render):
     assert "last <b>1.0 %</b>" in page
 
 
+def test_a_fine_tuning_shows_what_was_taken_for_what_and_its_score_over_the_steps(
+    make_run, records, render
+):
+    records[2] |= {"dev_accuracy": 75.0, "dev_loss": 0.5}
+    page = render(make_run("a", *records, tuned=True))
+    assert "<h2>a: answers</h2>" in page
+    assert '<th scope="row">1</th><td>7</td><td>3</td>' in page
+    assert titles(page)[:2] == ["Score", "Loss of held-out rows"]
+    assert "last <b>75.00</b>" in page
+    assert "glm-base, paper" in page
+    assert "finished.score" not in page
+
+
 def test_restarts_are_marked_in_every_plot(make_run, records, render):
     page = render(make_run("a", *records, restarts=[1, 2]))
     assert page.count('<line class="mark c0" x1="33.33%" x2="33.33%"') == len(titles(page))

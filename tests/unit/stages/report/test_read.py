@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glmctl.errors import InputError
-from glmctl.stages.report.read import Column, read_runs
+from glmctl.stages.report.read import Column, read_runs, rows_of, summarize
 
 
 def test_a_column_has_the_steps_at_which_its_number_was_written(make_run, records):
@@ -55,6 +55,29 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(make_run, records):
 def test_a_run_that_is_named_twice_is_read_once(make_run, records):
     folder = make_run("a", *records)
     assert len(read_runs([folder, folder])) == 1
+
+
+def test_the_folder_of_a_matrix_stands_for_its_runs(make_run, records, tmp_path):
+    paths = [make_run("all/b", *records), make_run("all/a", *records)]
+    assert [run.name for run in read_runs([tmp_path / "all"])] == ["a", "b"]
+    assert [run.name for run in read_runs([paths[0], tmp_path / "all"])] == ["b", "a"]
+
+
+def test_a_fine_tuning_has_its_score_beside_that_of_the_literature(make_run, records):
+    runs = read_runs([make_run("a", *records, tuned=True), make_run("b", *records)])
+    headings, tuned, other = rows_of([*map(summarize, runs)])
+    found = dict(zip(headings, zip(tuned, other, strict=True), strict=True))
+    assert found["score"] == ("accuracy 75.00", "-")
+    assert found["95 % interval"] == ("60.00 to 85.50", "-")
+    assert found["published"] == ("80 (glm-base, paper)", "-")
+    assert found["forgetting"] == ("+12.5 %", "-")
+
+
+def test_a_fine_tuning_that_goes_on_has_no_score_yet(make_run, records):
+    (run,) = read_runs([make_run("a", *records, tuned=True, finished=None)])
+    headings, _ = rows_of([summarize(run)])
+    assert "score" not in headings
+    assert "published" not in headings
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
