@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from glmctl.core.tokenizer.base import Tokenizer
 
 NUM_LINES = 10
-BEFORE, AFTER = 30, 50
-"""Characters shown of a line, on either side of its first difference."""
+BEFORE, AFTER = 30, 50  # characters shown of a line, on either side of its first difference
 
 
 def audit_tokenizer(

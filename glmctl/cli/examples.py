@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from glmctl.core.objective.statistics import SpanStatistics
 
 PAGE = Path(__file__).parents[1] / "assets" / "explanation.html"
-MOST_TOKENS = 64
-"""Of an example on a page or in a pipe; a terminal may hold fewer."""
+MOST_TOKENS = 64  # of an example on a page or in a pipe; a terminal may hold fewer
 FEWEST_TOKENS = 12
 HEADINGS = ("#", "reads", "predicts", "place", "in span")
-ROOM = 58
-"""Cells before the grid, at most."""
-WIDEST = 14
-"""Cells of a label; longer ones are cut."""
+ROOM = 58  # cells before the grid, at most
+WIDEST = 14  # cells of a label; longer ones are cut
 SEEN, UNSEEN = "\u25a0", "\u00b7"
 ELLIPSIS = "\u2026"
 NUM_LENGTHS = 20

@@ -25,10 +25,8 @@ from glmctl.errors import InputError
 from glmctl.recipe.model import ModelConfig
 
 SEED = 1234
-NUM_TOKENS = 8
-"""Of each of the two samples; half of it is Part A."""
-ROWS_AT_ONCE = 8192
-"""Of the output layer, widened to float32."""
+NUM_TOKENS = 8  # of each of the two samples; half of it is Part A
+ROWS_AT_ONCE = 8192  # of the output layer, widened to float32
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from glmctl.core.data.text import holds_json, line_text, read_source
+from glmctl.core.data.text import Line, read_source, read_texts
 from glmctl.core.objective.arrays import IntArray
 from glmctl.core.objective.blank_infilling import OBJECTIVES, Examples, restore
 from glmctl.core.objective.corruption import Corruption
@@ -31,28 +31,12 @@ Objective = Literal["token", "sentence", "document", "mix", "mlm"]
 Record: TypeAlias = dict[str, Any]
 
 WEIGHTS = ("token_weight", "sentence_weight", "document_weight", "single_span_weight")
-SHARES: Mapping[Objective, tuple[float, float, float, float]] = {
-    "token": (1.0, 0.0, 0.0, 0.0),
-    "sentence": (0.0, 1.0, 0.0, 0.0),
-    "document": (0.0, 0.0, 1.0, 0.0),
-    "mix": (0.5, 0.3, 0.2, 0.0),
-    "mlm": (1.0, 0.0, 0.0, 0.0),
-}
+MIX = {"token_weight": 0.5, "sentence_weight": 0.3, "document_weight": 0.2}
 NO_LIMIT = np.iinfo(np.int32).max
 """Without a recipe no model limits the length; the options that look at it are off."""
 BATCH_SIZE = 64
 LARGEST_SEED = 2**63 - 1
 NO_PLACE = "the spans drawn find no place in the text; it is too short"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A text, or what is wrong with it, and what its JSON object says of it."""
-
-    text: str = ""
-    error: str | None = None
-    labels: Record = field(default_factory=dict)
-    """``id``, which the output repeats, and ``seed``, from which this text then draws alone."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +46,7 @@ class Setting:
     tokenizer: Tokenizer
     corruption: Corruption
     seed: int
-    sequence_length: int
-    """Tokens of the longest text, [CLS] and the end token included."""
+    sequence_length: int  # tokens of the longest text, [CLS] and the end token included
 
 
 def make_setting(
@@ -85,7 +68,8 @@ def make_setting(
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):
         kind = "mlm" if objective == "mlm" else "blank_infilling"
-        weights = dict(zip(WEIGHTS, SHARES[objective], strict=True))
+        one = {f"{'token' if objective == 'mlm' else objective}_weight": 1.0}
+        weights = dict.fromkeys(WEIGHTS, 0.0) | (MIX if objective == "mix" else one)
         config = config.model_copy(update={"kind": kind, **weights})
     if whole_words:
         config = config.model_copy(update={"whole_words": True})
@@ -118,15 +102,12 @@ def choose_tokenizer(recipe: Recipe | None, name: str | None) -> Tokenizer:
 def corrupt_texts(
     texts: Sequence[str], recipe: str | None = None, seed: int | None = None
 ) -> list[Record]:
-    """Corrupt texts; gives the records of ``glmctl corrupt --json``.
+    """Corrupt texts by a recipe; gives the records of ``glmctl corrupt --json``.
 
-    Args:
-        texts: text i is sample i of epoch 0.
-        recipe: name or file of a recipe.
-        seed: that of the recipe unless given.
+    Text i is sample i of epoch 0; the seed is that of the recipe unless given.
     """
     setting = make_setting(None if recipe is None else load_recipe(recipe), seed=seed)
-    return corrupt_lines({i: Line(text) for i, text in enumerate(texts, 1)}, setting)
+    return corrupt_lines({i: Line(None, i, text) for i, text in enumerate(texts, 1)}, setting)
 
 
 def corrupt_source(
@@ -155,17 +136,17 @@ def count_source(
 def corrupt_lines(
     lines: Mapping[int, Line], setting: Setting, counter: SpanCounter | None = None
 ) -> list[Record]:
-    """Corrupt some lines together, given by their number.
+    """Corrupt some lines together, given by their number; the record of each.
 
-    Returns:
-        A record of each line; given a counter, which takes the examples, of those that failed.
+    Given a counter, which takes the examples, the records are those of lines that failed.
     """
     special = setting.tokenizer.special
     rows = setting.tokenizer.encode_batch([line.text for line in lines.values()], special=False)
     records: dict[int, Record] = {}
     samples: dict[int, IntArray] = {}
+    labels = {number: labels_of(line) for number, line in lines.items()}
     for (number, line), ids in zip(lines.items(), rows, strict=True):
-        if problem := line.error or what_is_wrong(len(ids), setting):
+        if problem := what_is_wrong(line, len(ids), setting):
             records[number] = {"error": problem}
         else:
             samples[number] = np.concatenate([[special.cls], ids, [special.eos]])
@@ -173,9 +154,8 @@ def corrupt_lines(
     size = 1 if setting.corruption.config.draw_mode == "batch" else BATCH_SIZE
     for start in range(0, len(samples), size):
         numbers = [*samples][start : start + size]
-        labels = [lines[number].labels for number in numbers]
-        places = [0 if "seed" in its else n - 1 for n, its in zip(numbers, labels, strict=True)]
-        seeds = [its.get("seed", setting.seed) for its in labels]
+        places = [0 if "seed" in labels[n] else n - 1 for n in numbers]
+        seeds = [labels[number].get("seed", setting.seed) for number in numbers]
         tokens = np.concatenate([samples[number] for number in numbers])
         lengths = np.array([len(samples[number]) for number in numbers])
         keys = sample_keys(np.array(seeds), 0, np.array(places))
@@ -186,11 +166,31 @@ def corrupt_lines(
             counter.add(tokens, lengths, examples)
         else:
             records |= zip(numbers, as_records(examples, setting.tokenizer), strict=True)
-    return [{"line": n, **lines[n].labels, **records[n]} for n in lines if n in records]
+    return [{"line": n, **labels[n], **records[n]} for n in lines if n in records]
 
 
-def what_is_wrong(num_tokens: int, setting: Setting) -> str | None:
-    """Why a text of so many tokens is no sample."""
+def labels_of(line: Line) -> Record:
+    """``id``, which the output repeats, and ``seed``, from which the text then draws alone."""
+    given = {key: line.values.get(key) for key in ("id", "seed")}
+    return {
+        key: value
+        for key, value in given.items()
+        if value is not None and (key == "id" or is_seed(value))
+    }
+
+
+def is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_SEED
+
+
+def what_is_wrong(line: Line, num_tokens: int, setting: Setting) -> str | None:
+    """Why a line, whose text has so many tokens, is no sample."""
+    if line.error is not None:
+        return f"is {line.error}"
+    seed = line.values.get("seed")
+    if seed is not None and not is_seed(seed):
+        whole = f"a whole number from 0 to {LARGEST_SEED}"
+        return f"has the seed {json.dumps(seed)}; a seed is {whole}"
     if num_tokens == 0:
         return "is empty; there is nothing to hide"
     if num_tokens + 2 > setting.sequence_length:
@@ -275,26 +275,8 @@ def first_problem(error: ValidationError) -> str:
 
 
 def read_lines(inputs: Sequence[str], *, jsonl: bool) -> Iterator[dict[int, Line]]:
-    """What the lines hold, numbered through all files, as they arrive."""
+    """The lines, numbered through all files, as they arrive."""
     first = 1
-    for file, _, lines in read_source(inputs):
-        is_json = jsonl or holds_json(file)
-        yield {n: read_line(line, is_json=is_json) for n, line in enumerate(lines, first)}
+    for lines in read_texts(inputs, jsonl=jsonl):
+        yield dict(enumerate(lines, first))
         first += len(lines)
-
-
-def read_line(line: bytes, *, is_json: bool) -> Line:
-    try:
-        text = line_text(line, is_json=is_json)
-    except ValueError as error:
-        return Line(error=f"is {error}")
-    if not is_json or not line.strip():
-        return Line(text)
-    values = json.loads(line)
-    labels = {key: values[key] for key in ("id", "seed") if values.get(key) is not None}
-    seed = labels.get("seed", 0)
-    if type(seed) is int and 0 <= seed <= LARGEST_SEED:
-        return Line(text, labels=labels)
-    del labels["seed"]
-    problem = f"has the seed {json.dumps(seed)}; a seed is a whole number from 0 to {LARGEST_SEED}"
-    return Line(error=problem, labels=labels)

@@ -48,8 +48,7 @@ class LineResult:
     explanation: Explanation | None = None
     warning: str | None = None
     token: StreamedToken | None = None  # while the line is being filled, and then nothing else
-    messages: tuple[Message, ...] = ()
-    """Of a chat, the answer the last; it is what is filled."""
+    messages: tuple[Message, ...] = ()  # of a chat, the answer the last; it is what is filled
 
 
 @dataclass(frozen=True)

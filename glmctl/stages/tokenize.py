@@ -27,8 +27,7 @@ from glmctl.core.tokenizer.sentencepiece import load_sentencepiece, train_senten
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import CorpusConfig, OnError
 
-MAX_DIGITS = 10
-"""No id has more."""
+MAX_DIGITS = 10  # no id has more
 Record = dict[str, Any]
 Progress = Callable[[int | None, str], AbstractContextManager[Callable[[int], None]]]
 
@@ -40,14 +39,11 @@ class ShardsResult:
     folder: str
     num_documents: int
     num_tokens: int
-    num_empty: int
-    """Empty lines and texts, which are no documents."""
-    num_broken: int
-    """Rows without a text, left out; the manifest names the first few."""
+    num_empty: int  # empty lines and texts, which are no documents
+    num_broken: int  # rows without a text, left out; the manifest names the first few
     num_shards: int
     dtype: str
-    tokenizer: str
-    """Fingerprint."""
+    tokenizer: str  # fingerprint
 
 
 @dataclass(frozen=True)
@@ -69,11 +65,9 @@ class AuditResult:
     special: str
     size: int
     is_lossless: bool
-    spoils_training: bool
-    """Whether one of the findings does."""
+    spoils_training: bool  # whether one of the findings does
     special_tokens: dict[str, int]
-    scripts: list[ScriptUse]
-    """Of the text; [] without one."""
+    scripts: list[ScriptUse]  # of the text; [] without one
     unknown: list[UnknownScript]
     findings: list[Finding]
 

@@ -32,23 +32,18 @@ from glmctl.recipe.schema import CorpusConfig
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
-COMPRESSION = 4
-"""What a byte of a compressed file or of Parquet counts."""
-BATCH_ROWS = 256
-"""Rows read at once."""
-SAVED = ("state.json", "dataset_dict.json")
-"""Either stands in a folder that `save_to_disk` made."""
+COMPRESSION = 4  # what a byte of a compressed file or of Parquet counts
+BATCH_ROWS = 256  # rows read at once
+SAVED = ("state.json", "dataset_dict.json")  # either stands in a folder that `save_to_disk` made
 
 
 @dataclass(frozen=True)
 class Part:
     """A file or a data set, or what starts in a range of its bytes; it travels to a process."""
 
-    name: str
-    """What messages and manifests call it."""
+    name: str  # what messages and manifests call it
     column: str
-    content: Any
-    """Path of the file, or a data set of the library `datasets`."""
+    content: Any  # path of the file, or a data set of the library `datasets`
     start: int
     stop: int
 

@@ -36,8 +36,7 @@ from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.schema import CorpusConfig, OnError
 
 UNFINISHED = "unfinished-"
-UNITS = 64
-"""How many units a corpus is cut into, within the two bounds below."""
+UNITS = 64  # how many units a corpus is cut into, within the two bounds below
 MIN_UNIT_BYTES = 4 << 20
 MAX_UNIT_BYTES = 256 << 20
 
@@ -50,8 +49,7 @@ class ShardPlan:
 
     tokenizer: Tokenizer
     sources: list[Part]
-    on_error: OnError
-    """What a row without a text does."""
+    on_error: OnError  # what a row without a text does
 
     @property
     def num_bytes(self) -> int:

@@ -30,10 +30,8 @@ class DataSources:
     folder: Path
     """Where text that is tokenized goes, one folder a source; found there, it is not tokenized
     again."""
-    verify: bool
-    """Compare the digests of shards that are used in place."""
-    note: Callable[[str], None]
-    """Told what takes a while."""
+    verify: bool  # compare the digests of shards that are used in place
+    note: Callable[[str], None]  # told what takes a while
 
     def corpora(self) -> list[TokenStore]:
         """The sources to train on, in the order of the recipe."""

@@ -14,8 +14,8 @@ import lzma
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -32,26 +32,22 @@ DAMAGE = (lzma.LZMAError, zlib.error, EOFError, OSError)
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 PLAIN = (".txt", ".text")
 PARQUET = ".parquet"
-BATCH_BYTES = 1 << 20
-"""Bytes read at once; lines longer than this are read whole all the same."""
-READ_BYTES = 1 << 16
-"""The same where lines go on as they come."""
-SHOWN = 30
-"""Characters shown of what is wrong, on either side of the place."""
-NUM_NAMED = 5
-"""How many of the rows that are left out are named."""
+BATCH_BYTES = 1 << 20  # bytes read at once; lines longer than this are read whole all the same
+READ_BYTES = 1 << 16  # the same where lines go on as they come
+SHOWN = 30  # characters shown of what is wrong, on either side of the place
+NUM_NAMED = 5  # how many of the rows that are left out are named
 
 
 @dataclass(frozen=True)
 class Line:
     """A line that was read: its text, or what is wrong with it."""
 
-    file: str | None
-    """None for the standard input."""
-    number: int
-    """From 1."""
+    file: str | None  # None for the standard input
+    number: int  # from 1
     text: str = ""
     error: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Of a JSON object that holds the text, all of them."""
 
     @property
     def place(self) -> str:
@@ -67,8 +63,7 @@ class BrokenRow(NamedTuple):
     """A line of a file, or a row of a table, that holds no text."""
 
     source: str
-    place: int
-    """Byte at which the line starts, or number of the row."""
+    place: int  # byte at which the line starts, or number of the row
     is_line: bool
     problem: str
 
@@ -141,16 +136,21 @@ def text_suffix(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix in COMPRESSED else file.suffix
 
 
-def read_texts(inputs: Sequence[str]) -> Iterator[list[Line]]:
-    """The texts of the lines of :func:`read_source`."""
+def read_texts(inputs: Sequence[str], *, jsonl: bool = False) -> Iterator[list[Line]]:
+    """The texts of the lines of :func:`read_source`.
+
+    ``jsonl``: the lines are JSON objects, whatever the name of the file.
+    """
     for file, first, lines in read_source(inputs):
-        yield [read_line(file, number, line) for number, line in enumerate(lines, first)]
+        is_json = jsonl or holds_json(file)
+        yield [read_line(file, n, line, is_json=is_json) for n, line in enumerate(lines, first)]
 
 
-def read_line(file: Path | None, number: int, line: bytes) -> Line:
+def read_line(file: Path | None, number: int, line: bytes, *, is_json: bool) -> Line:
     name = None if file is None else str(file)
     try:
-        return Line(name, number, line_text(line, is_json=holds_json(file)))
+        values = line_record(line, is_json=is_json)
+        return Line(name, number, values["text"], values=values)
     except ValueError as problem:
         return Line(name, number, error=str(problem))
 
@@ -254,7 +254,7 @@ def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRo
         lines = data.removesuffix(b"\n").decode().split("\n")
         if key is None:
             return [line.removesuffix("\r") for line in lines]
-        return [json_text(line, key) for line in lines]
+        return [json_record(line, key)[key] for line in lines]
     except ValueError:
         texts = []
         for line in data.removesuffix(b"\n").split(b"\n"):
@@ -268,9 +268,14 @@ def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRo
 
 def line_text(line: bytes, *, is_json: bool, key: str = "text") -> str:
     """Text of a line without its end; a ValueError says what is wrong with it."""
+    return str(line_record(line, is_json=is_json, key=key)[key])
+
+
+def line_record(line: bytes, *, is_json: bool, key: str = "text") -> dict[str, Any]:
+    """An object with the text of a line under a key; a ValueError says what is wrong with it."""
     try:
         text = line.decode().removesuffix("\r")
-        return json_text(text, key) if is_json else text
+        return json_record(text, key) if is_json else {key: text}
     except UnicodeDecodeError as problem:
         byte = line[problem.start]
         raise ValueError(
@@ -283,17 +288,16 @@ def line_text(line: bytes, *, is_json: bool, key: str = "text") -> str:
         ) from problem
 
 
-def json_text(line: str, key: str) -> str:
-    """The text of a JSON Lines record; a ValueError says that it has none."""
+def json_record(line: str, key: str) -> dict[str, Any]:
+    """A JSON Lines record with a text, which is empty in an empty line; else a ValueError."""
     if not line.strip():
-        return ""
+        return {key: ""}
     record = json.loads(line)
-    text = record.get(key) if isinstance(record, dict) else None
-    if not isinstance(text, str):
+    if not isinstance(record, dict) or not isinstance(record.get(key), str):
         raise ValueError(f'not an object with a string "{key}", but {line[: 2 * SHOWN]!r}')
     if "\\u" in line:
-        reject_surrogates(text)
-    return text
+        reject_surrogates(record[key])
+    return record
 
 
 def reject_surrogates(text: str) -> None:

@@ -14,8 +14,7 @@ from glmctl.core.decode.infill import Beginning
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
 
-BLANK = "[MASK]"
-"""The text in which the answer stands."""
+BLANK = "[MASK]"  # the text in which the answer stands
 ROUNDS = {
     "chatglm": (0, "[Round {}]\n\u95ee\uff1a{}\n\u7b54\uff1a", "\n"),
     "chatglm2": (1, "[Round {}]\n\n\u95ee\uff1a{}\n\n\u7b54\uff1a", "\n\n"),

@@ -27,8 +27,7 @@ class FedToken:
 class Explanation:
     """Where the blanks of a text stand, and how they were filled."""
 
-    num_tokens: int
-    """Of Part A."""
+    num_tokens: int  # of Part A
     part_a: tuple[str, ...]
     """Its tokens; of a long one those around the blanks, and how many are left out between."""
     blanks: tuple[tuple[FedToken, ...], ...]

@@ -64,8 +64,7 @@ class Beginning(Prompt):
 
     layout: tuple[Sequence[int], Sequence[int]]
     """Both places of these ids and of all that may follow."""
-    num_seen: int
-    """Ids that see each other, the first ones."""
+    num_seen: int  # ids that see each other, the first ones
 
     def fed(self, sop: int) -> Fed:
         places, in_span = (row[: len(self.part_a)] for row in self.layout)
@@ -94,10 +93,8 @@ class Blank:
 
     text: str
     ids: tuple[int, ...]
-    log_prob: float
-    """Of the ids, summed; the end token is not counted."""
-    finish: Finish
-    """end: the model ended it; length: it reached the limit; choice: it was chosen."""
+    log_prob: float  # of the ids, summed; the end token is not counted
+    finish: Finish  # end: the model ended it; length: it reached the limit; choice: it was chosen
     n_best: tuple[Alternative, ...] = ()
     """The best ways to fill it, this one the first; empty unless several are asked for."""
 

@@ -25,8 +25,7 @@ class Reader:
 
     config: ModelConfig
     layout: LayoutConfig | None
-    special: Callable[[], SpecialTokens]
-    """Of the tokenizer, which raises when there is none."""
+    special: Callable[[], SpecialTokens]  # of the tokenizer, which raises when there is none
 
     def read(
         self, input_ids: Tensor, position_ids: Tensor | None, part_a_length: Tensor | None

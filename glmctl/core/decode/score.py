@@ -29,8 +29,7 @@ MAX_TOKENS = 1 << 13
 # Rows of which all logits are in the memory at once.
 MAX_ROWS = 1 << 9
 
-Token = tuple[int, int, int]
-"""Id, place in Part A and place in the span."""
+Token = tuple[int, int, int]  # id, place in Part A and place in the span
 Sample = tuple[tuple[int, ...], tuple[Token, ...] | Literal[False]]
 """What its pieces share: Part A or, where they share nothing, the one piece."""
 
@@ -41,11 +40,9 @@ class Candidate:
 
     part_a: tuple[int, ...]
     part_b: tuple[Token, ...]  # of earlier blanks
-    place: int | None
-    """Of the blank in Part A; None: a causal model goes on behind Part A."""
+    place: int | None  # of the blank in Part A; None: a causal model goes on behind Part A
     targets: tuple[int, ...]
-    num_given: int = 0
-    """The first targets, which are read and count in no score."""
+    num_given: int = 0  # the first targets, which are read and count in no score
 
     @property
     def num_predicted(self) -> int:
@@ -68,12 +65,9 @@ class Candidate:
 class Score:
     """How well a candidate fills its blank."""
 
-    log_prob: float
-    """Of its targets, summed."""
-    logit: float
-    """Of its targets, summed."""
-    num_missed: int
-    """Targets that are not the best token where they stand."""
+    log_prob: float  # of its targets, summed
+    logit: float  # of its targets, summed
+    num_missed: int  # targets that are not the best token where they stand
 
 
 def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[float]:
@@ -137,12 +131,10 @@ class Packed:
     input_ids: Tensor  # [T]
     position_ids: Tensor  # [2, T]
     segments: Segments
-    wanted: Tensor
-    """Places where something is predicted, ascending, [M]."""
+    wanted: Tensor  # places where something is predicted, ascending, [M]
     rows: Tensor
     """For every target of every candidate, one candidate after another, its row among them."""
-    target_ids: Tensor
-    """And its id."""
+    target_ids: Tensor  # and its id
 
 
 def pack(group: Sequence[Candidate], sop: int, device: torch.device | None = None) -> Packed:

@@ -39,10 +39,8 @@ class Fill:
     log_prob: float
     finish: Finish
     end: int | None = None
-    token_log_probs: tuple[float, ...] = ()
-    """Of the ids, then of the end, as they were chosen."""
-    score: float = 0.0
-    """What beams are ranked by."""
+    token_log_probs: tuple[float, ...] = ()  # of the ids, then of the end, as they were chosen
+    score: float = 0.0  # what beams are ranked by
     ranked: tuple[Fill, ...] = ()
     """The best fills of this blank, itself the first; empty unless several were asked for."""
     path: tuple[int, ...] = field(default=(), compare=False, repr=False)
@@ -74,8 +72,7 @@ class Beam:
     ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
     total: float = 0.0
-    path: tuple[int, ...] = ()
-    """Where its tokens stand in the cache."""
+    path: tuple[int, ...] = ()  # where its tokens stand in the cache
 
     def add(self, token: int, log_prob: float) -> Beam:
         return Beam(

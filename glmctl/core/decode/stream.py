@@ -17,11 +17,9 @@ INCOMPLETE = "\ufffd"
 class StreamedToken:
     """A token as it was chosen, the end of a blank included."""
 
-    blank: int
-    """Number of the blank, from 1."""
+    blank: int  # number of the blank, from 1
     token_id: int
-    text: str
-    """What the text grows by; all of these together are the filled text."""
+    text: str  # what the text grows by; all of these together are the filled text
     log_prob: float
 
 
