@@ -14,7 +14,7 @@ from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.dialects.dialect import Format
 from glmctl.core.checkpoint.find import PROVENANCE_FILE, find_lazily, place_of
 from glmctl.core.checkpoint.folder import write_model_folder
-from glmctl.core.checkpoint.translate import CONFIG_FILE
+from glmctl.core.checkpoint.release import CONFIG_FILE
 from glmctl.core.checkpoint.write import refuse_misfits, write_release
 from glmctl.core.open import build
 from glmctl.core.tokenizer.base import Tokenizer

@@ -16,10 +16,9 @@ from glmctl.core.checkpoint.dialects.detect import detect, dialects
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
 from glmctl.core.checkpoint.durable import read_json
 from glmctl.core.checkpoint.folder import REMEDY, Found, is_model_folder, read_model_folder
-from glmctl.core.checkpoint.release import read_release
+from glmctl.core.checkpoint.release import CONFIG_FILE, read_release
 from glmctl.core.checkpoint.store import STATE_FILE, CheckpointStore
 from glmctl.core.checkpoint.tensor_files import has_tensor_files, open_tensor_files
-from glmctl.core.checkpoint.translate import CONFIG_FILE
 from glmctl.core.tokenizer.load import ASSETS, REMOTE_FILES, load_tokenizer, released_tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import load_recipe

@@ -1,28 +1,32 @@
 """Reads a released folder by its dialect: sizes from `config.json`, tensors under our names.
 
-Everything that does not fit is named at once, with file, key, expected and found value. Tensors
-are put together when they are asked for, from files that stay on the disk.
+Everything that does not fit is named at once, with file, key, expected and found value; a key that
+is null is as good as missing. Tensors are put together when they are asked for, from files that
+stay on the disk.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
 from glmctl.core.checkpoint.dialects.dialect import COMPUTED, Dialect, Values
 from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.tensor_files import LazyTensors, Stored
-from glmctl.core.checkpoint.translate import CONFIG_FILE, translate
-from glmctl.errors import InputError
-from glmctl.recipe.model import ModelConfig
+from glmctl.errors import GlmctlError, InputError
+from glmctl.recipe.model import LayoutConfig, ModelConfig
 from glmctl.recipe.schema import QuantizationConfig
 from glmctl.recipe.shapes import Shape, parameter_shapes
 
+CONFIG_FILE = "config.json"
+INTEGER_KEY = "quantization_bit"
 SCALE = "_scale"
 """Ends the name of the scales of a weight that holds integers."""
 
@@ -32,18 +36,16 @@ def read_release(
 ) -> Found:
     """Read a folder of which config.json and tensors are given, by their own names."""
     named = {name.removeprefix(dialect.lead): tensor for name, tensor in stored.items()}
-    heads = {}
-    for name in named:
-        module, _, kind = name.rpartition(".")
-        if module in dialect.heads:
-            heads[name] = f"{dialect.heads[module]}.{kind}"
+    heads = {name: ours for name in named if (ours := dialect.our_head(name))}
     learned = {
         name: tensor
         for name, tensor in named.items()
         if name not in heads and not name.endswith(COMPUTED)
     }
     learned = with_prefix_table(dialect, learned)
-    config, bits, layout = translate(folder, dialect, values, learned)
+    values = {key: value for key, value in values.items() if value is not None}
+    config, layout = read_config(folder, dialect, values, learned)
+    bits = values.get(INTEGER_KEY) or None
     reader = _Reader(dialect, config, bits, learned)
     for ours, shape in parameter_shapes(config).items():
         reader.take(ours, shape)
@@ -69,6 +71,100 @@ def with_prefix_table(dialect: Dialect, learned: dict[str, Stored]) -> dict[str,
     inner = F.linear(learned[table].tensor, a, a_bias).tanh()
     made = Stored(F.linear(inner, b, b_bias), learned[table].file)
     return {name: found for name, found in learned.items() if name not in linears} | {table: made}
+
+
+def read_config(
+    folder: Path, dialect: Dialect, values: Values, learned: Mapping[str, Stored]
+) -> tuple[ModelConfig, LayoutConfig | None]:
+    """The sizes, and how ids are read, checked against the tensors."""
+    given = dict(dialect.defaults) | {
+        ours: values[theirs] for ours, theirs in dialect.sizes.items() if theirs in values
+    }
+    problems = [*_misfits(dialect, values, given, learned)]
+    model = layout = None
+    try:
+        parts = given | dialect.components(values)
+        parts["tie_embeddings"] = _is_tied(dialect, values, learned)
+        if prefix := learned.get(f"{dialect.prefix}.embedding.weight"):
+            parts["num_prefix_tokens"] = len(prefix.tensor)
+        model = config_of(dialect, parts)
+        ids = {ours: values.get(key, usual) for ours, (key, usual) in dialect.start.items()}
+        if ids or dialect.splits_at_jumps:
+            layout = LayoutConfig(**ids, splits_at_jumps=dialect.splits_at_jumps)
+    except ValidationError as error:
+        problems += _invalid(dialect, error)
+    except (TypeError, ValueError) as error:
+        problems.append(str(error))
+    if problems or model is None:
+        raise InputError(str(folder / CONFIG_FILE), *problems)
+    return model, layout
+
+
+def config_of(dialect: Dialect, parts: Mapping[str, Any]) -> ModelConfig:
+    """Our sizes and components; a key that we do not have is a mistake of the dialect."""
+    try:
+        return ModelConfig.model_validate(parts)
+    except ValidationError as error:
+        unknown = [
+            f"components gives {'.'.join(map(str, issue['loc']))!r}, a key that [model] has not"
+            for issue in error.errors()
+            if issue["type"] == "extra_forbidden"
+        ]
+        if unknown:
+            raise GlmctlError(f"dialect {dialect.name!r}", *unknown) from error
+        raise
+
+
+def _misfits(
+    dialect: Dialect, values: Values, given: Mapping[str, Any], learned: Mapping[str, Stored]
+) -> Iterator[str]:
+    """Values that are not read, and main sizes and bits that are not those of the tensors."""
+    for key, allowed in dialect.fixed.items():
+        if key in values and values[key] not in allowed:
+            known = " or ".join(map(repr, allowed))
+            yield f"{key} is {values[key]!r}; of {dialect.name} only {known} is read"
+    pattern = re.compile(re.escape(dialect.layer).replace(r"\{\}", r"(\d+)"))
+    numbers = {int(match[1]) for name in learned if (match := pattern.match(name))}
+    found = {"num_layers": (max(numbers, default=-1) + 1, f"{dialect.layer.format('*')}*")}
+    name = dialect.outer["word_embedding"] + ".weight"
+    if name in learned and learned[name].tensor.dim() == 2:
+        place = f"{name} in {learned[name].file.name}"
+        rows, width = learned[name].tensor.shape
+        found |= {"vocab_rows": (rows, place), "hidden_size": (width, place)}
+    for ours, (number, place) in found.items():
+        if ours in given and given[ours] != number:
+            yield f"{dialect.sizes[ours]} is {given[ours]!r}, and {place} has {number}"
+    bits = values.get(INTEGER_KEY) or None
+    has_integers = any(stored.tensor.dtype == torch.int8 for stored in learned.values())
+    if has_integers and bits not in (8, 4):
+        yield f"{INTEGER_KEY} is {bits!r}, and tensors hold integers; expected 8 or 4"
+    elif bits is not None and not has_integers:
+        yield f"{INTEGER_KEY} is {bits!r}, and no tensor holds integers; expected none"
+
+
+def _is_tied(dialect: Dialect, values: Values, learned: Mapping[str, Stored]) -> Any:
+    """Whether the word embedding is the output layer; a copy of it that was saved too, is it."""
+    if "output_embedding" not in dialect.outer:
+        return True
+    is_tied = values.get("tie_word_embeddings", dialect.ties)
+    output = learned.get(dialect.outer["output_embedding"] + ".weight")
+    words = learned.get(dialect.outer["word_embedding"] + ".weight")
+    if is_tied and output is not None and words is not None:
+        is_tied = torch.equal(output.tensor, words.tensor)
+    return is_tied
+
+
+def _invalid(dialect: Dialect, error: ValidationError) -> Iterator[str]:
+    """What is wrong with the values, by the names that they have in the file."""
+    for issue in error.errors():
+        ours = str(issue["loc"][0]) if issue["loc"] else ""
+        key = dialect.sizes.get(ours) or dialect.start.get(ours, (ours, 0))[0]
+        if issue["type"] == "missing":
+            yield f"{key} is missing"
+        elif issue["type"] == "value_error":
+            yield str(issue["ctx"]["error"])
+        else:
+            yield f"{key} is {issue['input']!r}: {issue['msg']}"
 
 
 @dataclass

@@ -16,9 +16,8 @@ from glmctl.core.checkpoint.dialects import original
 from glmctl.core.checkpoint.dialects.detect import dialects
 from glmctl.core.checkpoint.dialects.dialect import Dialect, Format
 from glmctl.core.checkpoint.folder import Found
-from glmctl.core.checkpoint.release import part_rows
+from glmctl.core.checkpoint.release import CONFIG_FILE, config_of, part_rows
 from glmctl.core.checkpoint.tensor_files import LazyTensors, picked, write_tensor_files
-from glmctl.core.checkpoint.translate import CONFIG_FILE, config_of
 from glmctl.errors import InputError
 from glmctl.recipe.model import ModelConfig, RotaryConfig
 

@@ -75,6 +75,11 @@ class Dialect:
     So it is in `transformers`, called without a cache and a mask, wherever `create_causal_mask` is
     given the `position_ids`."""
 
+    def our_head(self, theirs: str) -> str | None:
+        """Our name of one of their parameters, when it is of a task head."""
+        module, _, kind = theirs.rpartition(".")
+        return f"{self.heads[module]}.{kind}" if module in self.heads else None
+
     def their_names(self, ours: str) -> tuple[str, ...]:
         """Their names of one of our parameters."""
         if ours in self.outer:

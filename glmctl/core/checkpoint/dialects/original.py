@@ -106,9 +106,8 @@ def read_with_heads(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Tensor]
     heads: dict[str, Tensor] = {}
     unknown = []
     for name, tensor in shards[0].items():
-        module, _, kind = name.rpartition(".")
-        if module in ORIGINAL.heads:
-            heads[f"{ORIGINAL.heads[module]}.{kind}"] = tensor  # the same in every shard
+        if head := ORIGINAL.our_head(name):
+            heads[head] = tensor  # the same in every shard
         elif name.endswith(COMPUTED):
             continue
         elif (ours := our_name(name)) is None:
