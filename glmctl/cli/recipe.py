@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from typer import Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 
 from glmctl.cli import options, render
 from glmctl.cli.options import word
@@ -16,6 +16,9 @@ RecipePaths = Annotated[
 Other = Annotated[str, word("OTHER", "What to compare it with.", options.complete_recipe)]
 CopyPath = Annotated[Path | None, word("FILE", "Where to write it; stdout unless given.")]
 OwnFile = Annotated[Path, word("FILE", "A recipe file.")]
+FileKind = Annotated[
+    Literal["pretrain", "finetune", "eval", "task"], Argument(help="What the file is.")
+]
 ShowOrigin = Annotated[bool, Option("--origin", help="Say where each value comes from.")]
 
 
@@ -35,17 +38,27 @@ def ls(as_json: options.Json = False) -> None:
     rows = [
         (
             name,
-            ", ".join(recipe.recipe.experiments) or "-",
+            first_of(recipe.recipe.experiments),
             f"{recipe.topology.world_size} x {recipe.topology.gpu}",
             f"{count_parameters(with_vocabulary(recipe).model).total:,}"
             if isinstance(recipe, Recipe)
             else "-",
             recipe.recipe.certainty or "-",
+            first_of(
+                [f"{it} {row.numbers[it]:g}" for row in recipe.published for it in row.numbers]
+            ),
             recipe.recipe.source,
         )
         for name, recipe in recipes.items()
     ]
-    render.table(("name", "experiments", "GPUs", "parameters", "certainty", "source"), rows)
+    heads = ("name", "experiments", "GPUs", "parameters", "certainty", "published", "source")
+    render.table(heads, rows)
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first one, and how many more there are."""
+    more = f" and {len(names) - 1} more" if names[1:] else ""
+    return names[0] + more if names else "-"
 
 
 def show(
@@ -56,11 +69,20 @@ def show(
     origin: ShowOrigin = False,
     as_json: options.Json = False,
 ) -> None:
-    """Print RECIPE with every value it has, as TOML that loads to the same recipe."""
+    """Print RECIPE with every value it has, or a task, as TOML that loads to the same."""
+    import tomli_w
+
+    from glmctl.core.tasks.find import is_task, tables_of_suite
     from glmctl.recipe.keys import flatten, values_of
     from glmctl.recipe.kinds import trace_any
     from glmctl.recipe.load import DEFAULT, to_toml
 
+    if is_task(recipe_path):
+        if overrides or gpus or topology or origin:
+            raise BadParameter(f"{recipe_path} is a task; the options but --json are of recipes")
+        tables = tables_of_suite(recipe_path)
+        render.emit("Task", tables) if as_json else render.say(tomli_w.dumps(tables).rstrip())
+        return
     recipe, origins = trace_any(recipe_path, overrides or (), gpus=gpus, topology=topology)
     stated = [
         (key, value, origins.get(key, DEFAULT)) for key, value in flatten(values_of(recipe)).items()
@@ -168,11 +190,25 @@ def validate(recipe_paths: RecipePaths, as_json: options.Json = False) -> None:
         raise Exit(UsageError.exit_code)
 
 
-def schema() -> None:
-    """Print the JSON Schema of a recipe, for editors."""
+def schema(kind: FileKind = "pretrain") -> None:
+    """Print the JSON Schema of a recipe, or of the file of a task, for editors."""
+    from glmctl.core.tasks.schema import TaskConfig
+    from glmctl.recipe.finetune import FinetuneRecipe
+    from glmctl.recipe.kinds import EvalRecipe
     from glmctl.recipe.schema import Recipe
+    from glmctl.recipe.section import Section
 
-    render.say(json.dumps(Recipe.model_json_schema(), indent=2))
+    kinds: dict[str, type[Section]] = {
+        "pretrain": Recipe,
+        "finetune": FinetuneRecipe,
+        "eval": EvalRecipe,
+    }
+    of_file = kinds[kind].model_json_schema() if kind in kinds else {"properties": {}, "$defs": {}}
+    of_task = TaskConfig.model_json_schema()
+    del of_task["required"]  # a task is called by its file, and may be a built-in one that differs
+    of_file["$defs"] |= of_task.pop("$defs") | {"TaskConfig": of_task}
+    of_file["properties"]["task"] = {"$ref": "#/$defs/TaskConfig"}
+    render.say(json.dumps(of_file, indent=2))
 
 
 def migrate(file: OwnFile, as_json: options.Json = False) -> None:

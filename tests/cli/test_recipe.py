@@ -1,6 +1,10 @@
 import json
 import tomllib
 
+import pytest
+
+from glmctl.cli.app import run
+
 
 def test_ls_names_every_recipe_with_its_size_and_gpus(glmctl):
     done = glmctl("recipe", "ls")
@@ -61,6 +65,99 @@ def test_schema_is_a_json_schema_that_refuses_unknown_keys(glmctl):
     schema = json.loads(glmctl("recipe", "schema").stdout)
     assert schema["additionalProperties"] is False
     assert schema["properties"]["train"] == {"$ref": "#/$defs/TrainConfig"}
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune", "eval", "task"])
+def test_every_kind_of_file_has_a_schema_that_knows_the_keys_of_a_task(capsys, kind):
+    assert run(["recipe", "schema", kind]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["properties"]["task"] == {"$ref": "#/$defs/TaskConfig"}
+    task = schema["$defs"]["TaskConfig"]
+    assert task["properties"]["verbalizer"]["description"] == "The word of each label."
+    assert "required" not in task
+    assert {"type": "string"} in task["properties"]["patterns"]["items"]["anyOf"]
+    assert {it.removeprefix("#/$defs/") for it in refs(schema)} <= schema["$defs"].keys()
+    if kind == "finetune":
+        assert "one run for each combination" in schema["properties"]["matrix"]["description"]
+
+
+def refs(value) -> list[str]:
+    """Every reference inside a schema."""
+    if isinstance(value, list):
+        return [it for item in value for it in refs(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["$ref"]] if "$ref" in value else []
+    return own + [it for item in value.values() for it in refs(item)]
+
+
+def test_show_prints_a_task_as_a_file_that_is_the_same_task(glmctl, tmp_path):
+    done = glmctl("recipe", "show", "cb")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "cb.toml").write_text(done.stdout)
+    (task,) = tomllib.loads(done.stdout)["task"]
+    assert task["verbalizer"] == {"contradiction": " No", "entailment": " Yes", "neutral": " Maybe"}
+    assert task["files"]["train"] == "CB/train.jsonl"
+    assert "~{hypothesis:strip}" in task["patterns"][3]["parts"]
+    assert glmctl("recipe", "validate", "cb.toml").returncode == 0
+    assert (
+        glmctl("recipe", "show", "cb.toml").stdout.partition("[[task]]")[2]
+        == (done.stdout.partition("[[task]]")[2])
+    )
+    record = json.loads(glmctl("recipe", "show", "cb", "--json").stdout)
+    assert (record["schema"], record["task"]) == ("glmctl.Task/1", [task])
+
+
+def test_the_options_of_a_recipe_are_not_those_of_a_task(glmctl):
+    done = glmctl("recipe", "show", "cb", "--set", "task.pattern=1")
+    assert done.returncode == 2
+    assert "cb is a task; the options but --json are of recipes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("pretrain", "superglue/335m"), "stage 'finetune'; run: glmctl finetune superglue/335m"),
+        (("pretrain", "lm/zero-shot"), "stage 'eval'; run: glmctl eval lm/zero-shot"),
+        (("finetune", "glm-base"), "stage 'pretrain'; run: glmctl pretrain glm-base"),
+        (("finetune", "lm/zero-shot"), "stage 'eval'; run: glmctl eval lm/zero-shot"),
+        (("eval", "glm-base"), "stage 'pretrain'; run: glmctl pretrain glm-base"),
+        (("eval", "superglue/335m"), "stage 'finetune'; run: glmctl finetune superglue/335m"),
+    ],
+)
+def test_the_recipe_of_another_command_is_answered_with_that_command(capsys, words, problem):
+    assert run([*words]) == 2
+    assert capsys.readouterr() == ("", f"error: {words[1]}: is a recipe of {problem}\n")
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "eval"])
+def test_a_record_is_not_run_and_says_what_it_would_need(capsys, command):
+    assert run([command, "zero-shot/glm-130b"]) == 2
+    problem = "is a record, which nothing runs; that would need the weights of GLM-130B in a format"
+    assert capsys.readouterr().err.startswith(f"error: zero-shot/glm-130b: {problem}")
+
+
+def test_ls_shows_published_numbers_of_records_too(glmctl):
+    lines = {line.split()[0]: line for line in glmctl("recipe", "ls").stdout.splitlines()}
+    assert "  superglue/average 77  " in lines["glm-large"]
+    assert "  130B-PILE and 11 more  " in lines["zero-shot/glm-130b"]
+    assert "  pile, bits a byte 0.634 and 59 more  " in lines["zero-shot/glm-130b"]
+
+
+def test_a_recipe_of_an_evaluation_is_scored_beside_its_numbers(glmctl, tmp_path):
+    texts = ("the market opens at seven", "the baker sells warm bread")
+    text = "".join(json.dumps({"text": it}) + "\n" for it in texts)
+    (tmp_path / "lambada_test.jsonl").write_text(text)
+    words = ("eval", "lm/zero-shot", "--data", ".", "--tasks", "lambada", "--device", "cpu")
+    done = glmctl(*words)
+    assert done.returncode == 0, done.stderr
+    lines = [it.split() for it in done.stdout.splitlines() if it.startswith("lambada/accuracy")]
+    assert {"72.35", "glm-10b", "code"} < {*next(it for it in lines if "glm-10b" in it)}
+    assert len(lines) == 9
+    record = json.loads(glmctl(*words, "--json").stdout)
+    first = record["published"][0]
+    assert first["metric"] == "lambada/accuracy"
+    assert first["difference"] == record["tasks"]["lambada"]["score"] - first["published"]
 
 
 def test_the_plan_of_the_paper_on_eight_gpus(glmctl):

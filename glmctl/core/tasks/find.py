@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,29 @@ def suite_of_recipe(path_or_name: str) -> Suite:
 def aliases(suite: Suite, task: TaskConfig) -> tuple[str, str]:
     """Names of a task: its own, and one that says its suite."""
     return task.name, f"{suite.name}/{task.name}"
+
+
+def is_task(name: str) -> bool:
+    """Whether it is a task, a suite, or the file of one, and no recipe."""
+    if name.endswith(".toml"):
+        return Path(name).is_file() and "recipe" not in parse(Path(name), name)
+    names = ((it.name, *chain(*(aliases(it, t) for t in it.tasks))) for it in builtin_suites())
+    return name in chain(*names)
+
+
+def tables_of_suite(name: str) -> dict[str, Any]:
+    """The tasks that a name stands for, as the tables of a file that holds the same.
+
+    Raises:
+        UsageError: nothing has this name, or the file is not as the schema says.
+    """
+    suite, names = find_suite(name)
+    tasks = [
+        task.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        for task in suite.choose(names)
+    ]
+    about = {"folder": suite.folder, "get": suite.get}
+    return {"suite": {key: it for key, it in about.items() if it}, "task": tasks}
 
 
 def check_recipe(path_or_name: str) -> None:

@@ -213,10 +213,14 @@ def at_path(where: Any) -> Any:
     return {"path": where} if isinstance(where, str) else where
 
 
-Place = Annotated[ListedChoices, BeforeValidator(at_path)]
+Place = Annotated[
+    ListedChoices, BeforeValidator(at_path, json_schema_input_type=str | ListedChoices)
+]
 NO_PATTERN = PatternConfig(parts=())
 """Of a kind that asks by none."""
-Pattern = Annotated[PatternConfig, BeforeValidator(split_plain)]
+Pattern = Annotated[
+    PatternConfig, BeforeValidator(split_plain, json_schema_input_type=str | PatternConfig)
+]
 
 
 class TaskConfig(Section):
