@@ -136,10 +136,10 @@ def _misfits(
             yield f"{dialect.sizes[ours]} is {given[ours]!r}, and {place} has {number}"
     bits = values.get(INTEGER_KEY) or None
     has_integers = any(stored.tensor.dtype == torch.int8 for stored in learned.values())
-    if has_integers and bits not in (8, 4):
-        yield f"{INTEGER_KEY} is {bits!r}, and tensors hold integers; expected 8 or 4"
-    elif bits is not None and not has_integers:
-        yield f"{INTEGER_KEY} is {bits!r}, and no tensor holds integers; expected none"
+    expected = (8, 4) if has_integers else (None,)
+    if bits not in expected:
+        held = "tensors hold integers" if has_integers else "no tensor holds integers"
+        yield f"{INTEGER_KEY} is {bits!r}, and {held}; expected {' or '.join(map(str, expected))}"
 
 
 def _is_tied(dialect: Dialect, values: Values, learned: Mapping[str, Stored]) -> Any:

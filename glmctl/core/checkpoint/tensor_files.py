@@ -62,8 +62,8 @@ def has_tensor_files(folder: Path) -> bool:
 
 def open_tensor_files(folder: Path) -> dict[str, Stored]:
     """Every tensor of the folder, from all of its shards, which must belong together."""
-    for single, shards in LAYOUTS:
-        files, index = _files_of(folder, single, shards)
+    for layout in LAYOUTS:
+        files, index = _files_of(folder, *layout)
         if files:
             break
     problems = [f"shard {file.name} is missing; {REMEDY}" for file in files if not file.is_file()]
@@ -75,9 +75,14 @@ def open_tensor_files(folder: Path) -> dict[str, Stored]:
             if name in stored:
                 problems.append(f"tensor {name} stands in {stored[name].file.name} and {file.name}")
             stored[name] = Stored(tensor, file)
-    problems += _against_index(stored, index)
+    for name in {**index, **stored} if index else ():
+        said, place = index.get(name, "no file"), "no file"
+        if name in stored:
+            place = stored[name].file.name
+        if said != place:
+            problems.append(f"tensor {name} stands in {place}, and the index names {said}")
     if problems:
-        raise InputError(str(folder), *problems, REMEDY)
+        raise InputError(str(folder), *problems, f"a shard may be of another model; {REMEDY}")
     return stored
 
 
@@ -125,7 +130,7 @@ def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[
         index = read_json(index_file, REMEDY).get("weight_map")
         if not isinstance(index, dict) or not index:
             raise InputError(str(index_file), f"holds no weight_map; {REMEDY}")
-        odd = [file for file in index.values() if not _is_plain_name(file)]
+        odd = [it for it in index.values() if not isinstance(it, str) or it != Path(it).name]
         if odd:
             raise InputError(
                 str(index_file), f"names {odd[0]!r}, which is no file of this folder; {REMEDY}"
@@ -138,26 +143,3 @@ def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[
     numbers = range(1, int(counts[0]) + 1)
     head, _, tail = shards.split("*")
     return [folder / f"{head}{number:05d}-of-{counts[0]}{tail}" for number in numbers], {}
-
-
-def _is_plain_name(name: Any) -> bool:
-    return isinstance(name, str) and name == Path(name).name
-
-
-def _against_index(stored: Mapping[str, Stored], index: Mapping[str, str]) -> list[str]:
-    """What the shards do not hold as the index says."""
-    problems = []
-    for name, file in index.items():
-        if name not in stored:
-            problems.append(f"tensor {name} is missing in {file}, where the index has it")
-        elif stored[name].file.name != file:
-            place = stored[name].file.name
-            problems.append(f"tensor {name} stands in {place}, and the index names {file}")
-    if index:
-        problems += [
-            f"{stored[name].file.name} holds {name}, which the index does not have; it may be a "
-            "shard of another model"
-            for name in stored
-            if name not in index
-        ]
-    return problems

@@ -62,30 +62,26 @@ def differences(dialect: Dialect, found: Found) -> list[str]:
     """What of a model a folder of a format would not be read to have."""
     modules = dialect.heads.values()
     known = f"{dialect.name} holds {', '.join(modules) or 'none'}"
-    return config_differences(dialect, found.config) + [
+    problems = [
         f"tensor {name} is of a task or a prompt; of those, {known}"
         for name in found.heads
         if name.rpartition(".")[0] not in modules
     ]
-
-
-def config_differences(dialect: Dialect, config: ModelConfig) -> list[str]:
-    """What a config.json of a format would be read to say, where it is not what a model has."""
-    values = config_json(dialect, config)
-    sizes = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
-    ties = values.get("tie_word_embeddings", True)
+    values = config_json(dialect, found.config)
+    parts = {ours: values[theirs] for ours, theirs in dialect.sizes.items()}
+    parts["tie_embeddings"] = values.get("tie_word_embeddings", True)
     try:
-        back = config_of(dialect, sizes | dialect.components(values) | {"tie_embeddings": ties})
+        back = computed_values(config_of(dialect, parts | dialect.components(values)))
     except ValidationError as error:
-        return [f"{dialect.name} holds no such model: {issue['msg']}" for issue in error.errors()]
+        reasons = [issue["msg"] for issue in error.errors()]
+        return [f"{dialect.name} holds no such model: {reason}" for reason in reasons] + problems
     except ValueError as error:
-        return [f"{dialect.name} holds no such model: {error}"]
-    theirs = computed_values(back)
+        return [f"{dialect.name} holds no such model: {error}", *problems]
     return [
-        f"{key} is {value!r}; {dialect.name} has {theirs[key]!r}"
-        for key, value in computed_values(config).items()
-        if key in theirs and value != theirs[key]
-    ]
+        f"{key} is {value!r}; {dialect.name} has {back[key]!r}"
+        for key, value in computed_values(found.config).items()
+        if key in back and value != back[key]
+    ] + problems
 
 
 def computed_values(config: ModelConfig) -> dict[str, Any]:
@@ -129,21 +125,16 @@ def write_release(
     """
     dialect = nearest(target, found)[0]
     values = config_json(dialect, found.config)
-    modules = {ours: theirs for theirs, ours in dialect.heads.items()}
-    heads = {}
-    for name in found.heads:
-        module, _, kind = name.rpartition(".")
-        heads[f"{modules[module]}.{kind}"] = name
+    heads = picked(found.heads, {dialect.their_head(name): name for name in found.heads})
     has_wrapper = any(not name.startswith("prompt.") for name in found.heads)
     lead = dialect.lead if has_wrapper else ""
-    theirs = picked(found.heads, heads)
     if target == "original":
         durable.write_json(folder / CONFIG_FILE, values)
-        original.write_shards(folder, found.tensors, lead, theirs, found.config, degree)
+        original.write_shards(folder, found.tensors, lead, heads, found.config, degree)
         return
     dtype = str(found.tensors["word_embedding.weight"].dtype).removeprefix("torch.")
     durable.write_json(folder / CONFIG_FILE, values | {"torch_dtype": dtype, **token_ids})
-    makers = dict(theirs.makers)
+    makers = dict(heads.makers)
     for ours in found.tensors:
         names = dialect.their_names(ours)
         for number, name in enumerate(names):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmctl.core.quantization.absmax import dequantize, unpack
-from glmctl.core.quantization.kernels import MAX_ROWS, Prepared, prepare
+from glmctl.core.quantization.kernels import MAX_ROWS, Product, prepare
 
 SCALE = "weight_scale"
 
@@ -38,15 +38,15 @@ class QuantizedLinear(nn.Module):
         )
         self.register_buffer(SCALE, torch.empty(num_outputs, dtype=torch.float16))
         self.bias = linear.bias
-        self.prepared: Prepared | None = None
+        self.product: Product | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[M, I] -> [M, O]."""
         is_frozen = not (torch.is_grad_enabled() and x.requires_grad)
         if x.dtype == torch.bfloat16 and len(x) <= MAX_ROWS and is_frozen:
-            self.prepared = self.prepared or prepare(self.weight, self.bits)
-            if self.prepared is not None:
-                exact = self.prepared.product(x.contiguous()) * self.weight_scale.float()
+            self.product = self.product or prepare(self.weight, self.bits)
+            if self.product is not None:
+                exact = self.product(x.contiguous()) * self.weight_scale.float()
                 return (exact if self.bias is None else exact + self.bias).to(x.dtype)
         return self.part(x, slice(None))
 
@@ -61,7 +61,7 @@ class QuantizedLinear(nn.Module):
         scale = self.weight_scale
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.weight_scale = scale.to(self.weight.device)
-        self.prepared = None
+        self.product = None
         return self
 
 

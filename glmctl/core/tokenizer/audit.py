@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from glmctl.core.tokenizer.base import Tokenizer
-from glmctl.core.tokenizer.special import EOP, EOS, FAMILY, MASKS, SOP
+from glmctl.core.tokenizer.special import EOP, FAMILY, MASKS, SOP
 
 TOLERATED_SHARE = 0.01
 """Of the tokens of a text that may be unknown."""
 NUM_NAMED = 5
 """How many unknown characters of a script are named."""
-NEEDED = ("[CLS]", "[MASK]", SOP, EOP)
-"""Every training example has them."""
 NOT_LETTERS = {"N": "digits", "P": "punctuation", "S": "symbols", "Z": "spaces", "C": "controls"}
 WIDTHS = ("FULLWIDTH ", "HALFWIDTH ")
 MARKS = ("COMBINING", "VARIATION", "MODIFIER")
@@ -79,10 +77,9 @@ def shared_ids(tokenizer: Tokenizer) -> Iterator[Finding]:
     for token_id, texts in names.items():
         if len(texts) == 1:
             continue
-        is_told_apart = {*MASKS, SOP, EOP}.isdisjoint(texts)
         what = f"{' and '.join(texts)} share one id"
         remedy = "nothing to do: no blank is made of them"
-        if not is_told_apart:
+        if spoils := not {*MASKS, SOP, EOP}.isdisjoint(texts):
             what += ", so the model cannot tell them apart"
             remedy = "give each token an id of its own: choose another --special"
         if tokenizer.config.special == "glm-chinese-10b" and EOP in texts:
@@ -90,14 +87,13 @@ def shared_ids(tokenizer: Tokenizer) -> Iterator[Finding]:
                 "keep it for the released 10b model, which was trained so; "
                 "train a new model with --special glm-chinese"
             )
-        where = f"id {token_id}"
-        yield Finding("shared_id", where, what, remedy, spoils_training=not is_told_apart)
+        yield Finding("shared_id", f"id {token_id}", what, remedy, spoils)
 
 
 def ids_out_of_range(tokenizer: Tokenizer, rows: int) -> Iterator[Finding]:
     """Ids for which a model has no row."""
     strings = tokenizer.special.strings.items()
-    beyond = [f"{text} {token_id}" for text, token_id in strings if not 0 <= token_id < rows]
+    beyond = [f"{text} {token_id}" for text, token_id in strings if token_id >= rows]
     if beyond or tokenizer.size > rows:
         yield Finding(
             "id_out_of_range",
@@ -110,17 +106,11 @@ def ids_out_of_range(tokenizer: Tokenizer, rows: int) -> Iterator[Finding]:
 
 
 def missing_tokens(tokenizer: Tokenizer) -> Iterator[Finding]:
-    """Special tokens that an objective needs and the layout lacks."""
-    strings = tokenizer.special.strings
-    needed = NEEDED if "[PAD]" in strings else (*NEEDED, EOS)
-    for texts, then, spoils in (
-        (needed, "no training example can be made", True),
-        (("[sMASK]", "[gMASK]"), "the sentence and document objectives use [MASK]", False),
-    ):
-        if missing := [text for text in texts if text not in strings]:
-            what = f"no {' and no '.join(missing)}: {then}"
-            remedy = "choose a --special that has them, as glm-english-task"
-            yield Finding("missing_token", "special tokens", what, remedy, spoils)
+    """Blanks of an objective that the layout lacks; what every example needs, each layout has."""
+    if tokenizer.special.smask is None:
+        what = "no [sMASK] and no [gMASK]: the sentence and document objectives use [MASK]"
+        remedy = "choose a --special that has them, as glm-english-task"
+        yield Finding("missing_token", "special tokens", what, remedy, False)
 
 
 def untried_file(tokenizer: Tokenizer) -> Iterator[Finding]:

@@ -1,13 +1,45 @@
-"""Which released format a folder has: first by its tensors, then by what config.json says."""
+"""The released formats that are known, and which of them a folder has.
 
-from collections.abc import Collection
+A format is told first by its tensors, then by what config.json says.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any, get_args
 
 from glmctl.core.checkpoint import dialects as package
-from glmctl.core.checkpoint.dialects.check import mistakes
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import Dialect, Format, Values
 from glmctl.errors import GlmctlError
+from glmctl.recipe.model import LayoutConfig, ModelConfig
+from glmctl.recipe.shapes import parameter_shapes
+
+FIELDS = ModelConfig.model_fields
+NEEDED = [key for key in FIELDS if FIELDS[key].is_required() or key == "vocab_rows"]
+"""Sizes that every format states."""
+PARAMETERS = [
+    name
+    for position in ("learned_2d", "relative_xl")
+    for name in parameter_shapes(
+        ModelConfig.model_validate(
+            dict.fromkeys(NEEDED, 1)
+            | {"position": position, "norm_placement": "sandwich", "tie_embeddings": False}
+        )
+    )
+]
+"""Of a model that has all that a model can have."""
+INNER = dict.fromkeys(
+    name.removeprefix("blocks.0.").rpartition(".")[0]
+    for name in PARAMETERS
+    if name.startswith("blocks.")
+)
+OUTER = dict.fromkeys(
+    key
+    for name in PARAMETERS
+    if not name.startswith("blocks.")
+    for key in (name.rpartition(".")[0], name)
+)
+WRITTEN = [word for word in get_args(Format) if word != "glmctl"]
 
 
 def dialects() -> list[Dialect]:
@@ -52,3 +84,30 @@ def detect(values: Values, names: Collection[str]) -> Dialect | str:
         f"model_type is {model_type!r}, and no tensor has the name of a word embedding of such a "
         f"model; known formats: {', '.join(dialect.name for dialect in known)}"
     )
+
+
+def mistakes(dialect: Dialect) -> Iterator[str]:
+    """What is filled in wrongly, by the name of its field."""
+    tables: dict[str, tuple[Mapping[str, Any], Collection[str]]] = {
+        "outer": (dialect.outer, OUTER),
+        "inner": (dialect.inner, INNER),
+        "sizes": (dialect.sizes, FIELDS),
+        "defaults": (dialect.defaults, FIELDS),
+        "start": (dialect.start, LayoutConfig.model_fields),
+    }
+    for table, (filled, ours) in tables.items():
+        for key in filled:
+            if key not in ours:
+                yield f"{table} has the key {key!r}; ours are {', '.join(ours)}"
+    yield from (f"sizes lacks {key!r}" for key in NEEDED if key not in dialect.sizes)
+    if "word_embedding" not in dialect.outer:
+        yield "outer lacks 'word_embedding', by which folders are told apart"
+    for table, names in (("outer", dialect.outer), ("sizes", dialect.sizes)):
+        for key, name in names.items():
+            if not isinstance(name, str):
+                yield f"{table}[{key!r}] is {name!r}; expected one name"
+    for key, parts in dialect.inner.items():
+        if not isinstance(parts, tuple) or not parts:
+            yield f"inner[{key!r}] is {parts!r}; expected a tuple of names"
+    if dialect.written_as not in (None, *WRITTEN):
+        yield f"written_as is {dialect.written_as!r}; expected None or {' or '.join(WRITTEN)}"

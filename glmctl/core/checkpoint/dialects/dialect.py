@@ -1,7 +1,7 @@
 """What a released format is: names of modules and keys of its config.json, beside ours.
 
 A file of this package fills a `Dialect` in, which makes it a format that folders are read by; one
-with `written_as` is written too. `check` refuses keys that are not ours. A key of their config.json
+with `written_as` is written too. Keys that are not ours are refused. A key of their config.json
 that is null counts as one that is not there. The map is of the weights only: tokenizers are told
 apart in `core/tokenizer/family.py`.
 """
@@ -79,6 +79,11 @@ class Dialect:
         """Our name of one of their parameters, when it is of a task head."""
         module, _, kind = theirs.rpartition(".")
         return f"{self.heads[module]}.{kind}" if module in self.heads else None
+
+    def their_head(self, ours: str) -> str:
+        module, _, kind = ours.rpartition(".")
+        (name,) = (theirs for theirs, its in self.heads.items() if its == module)
+        return f"{name}.{kind}"
 
     def their_names(self, ours: str) -> tuple[str, ...]:
         """Their names of one of our parameters."""

@@ -137,13 +137,10 @@ def _missing_ranks(files: Sequence[Path], contents: Sequence[Mapping[str, Any]])
 
 def _differences(files: Sequence[Path], shards: Sequence[Mapping[str, Tensor]]) -> Iterator[str]:
     """Where a shard is not one of the same model as the first."""
-    first = shards[0]
-    for file, shard in zip(files[1:], shards[1:], strict=True):
-        for name in sorted(first.keys() ^ shard.keys()):
-            has, lacks = (files[0], file) if name in first else (file, files[0])
-            yield f"tensor {name} is in {has.name} and not in {lacks.name}"
-        for name in first.keys() & shard.keys():
-            ours, theirs = tuple(first[name].shape), tuple(shard[name].shape)
+    first, *others = [{name: tuple(it.shape) for name, it in shard.items()} for shard in shards]
+    for file, shapes in zip(files[1:], others, strict=True):
+        for name in sorted(first.keys() | shapes.keys()):
+            ours, theirs = first.get(name, "missing"), shapes.get(name, "missing")
             if ours != theirs:
                 yield f"tensor {name} is {ours} in {files[0].name} and {theirs} in {file.name}"
 

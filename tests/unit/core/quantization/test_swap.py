@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from glmctl.core.quantization import kernels
+from glmctl.core.quantization import kernels, swap
 from glmctl.core.quantization.absmax import pack
 from glmctl.core.quantization.swap import QuantizedLinear, dequantized, swap_linears
 
@@ -45,7 +45,7 @@ def test_a_few_rows_of_bfloat16_go_through_a_kernel_that_keeps_the_scales_exact(
     x = X.bfloat16()
     with torch.inference_mode():
         found = half(x)
-    assert half.prepared is not None
+    assert half.product is not None
     assert found.dtype == torch.bfloat16
     exact = expected(half, x)
     error = (found.double() - exact).norm() / exact.norm()
@@ -54,7 +54,7 @@ def test_a_few_rows_of_bfloat16_go_through_a_kernel_that_keeps_the_scales_exact(
 
 
 def test_many_rows_and_other_types_do_without_a_kernel(linear, monkeypatch):
-    monkeypatch.setattr(kernels.Prepared, "product", lambda *_: pytest.fail("a kernel was used"))
+    monkeypatch.setattr(swap, "prepare", lambda *_: pytest.fail("a kernel was used"))
     with torch.inference_mode():
         linear(X)
         linear.bfloat16()(torch.cat([X, X]).bfloat16())
@@ -66,13 +66,13 @@ def test_a_torch_without_the_kernels_dequantizes(linear, monkeypatch):
     half, x = linear.bfloat16(), X.bfloat16()
     with torch.inference_mode():
         assert torch.equal(half(x), half.part(x, slice(None)))
-    assert half.prepared is None
+    assert half.product is None
     kernels.works.cache_clear()
 
 
 def test_a_kernel_that_gives_other_products_is_not_used(linear, monkeypatch):
-    right = kernels.Prepared.product
-    monkeypatch.setattr(kernels.Prepared, "product", lambda self, x: right(self, x) + 1)
+    right = kernels.lay_out
+    monkeypatch.setattr(kernels, "lay_out", lambda *of: lambda x: right(*of)(x) + 1)
     kernels.works.cache_clear()
     half, x = linear.bfloat16(), X.bfloat16()
     with torch.inference_mode():

@@ -87,24 +87,6 @@ def test_ids_beyond_the_rows_of_a_model_are_named(bert):
     assert audit_vocabulary(bert, 19) == []
 
 
-def test_a_negative_id_is_out_of_range(bert):
-    tokenizer = with_strings(bert, {**bert.special.strings, "[SEP]": -1})
-    (finding,) = audit_vocabulary(tokenizer)
-    assert (finding.kind, finding.what[-8:]) == ("id_out_of_range", "[SEP] -1")
-
-
-def test_a_layout_without_an_end_of_fills_is_no_layout(bert):
-    strings = dict(bert.special.strings)
-    del strings["<|endofpiece|>"], strings["[PAD]"]
-    (finding,) = audit_vocabulary(with_strings(bert, strings))
-    assert finding.kind == "missing_token"
-    assert finding.what == (
-        "no <|endofpiece|> and no <|endoftext|>: no training example can be made"
-    )
-    assert finding.remedy == "choose a --special that has them, as glm-english-task"
-    assert finding.spoils_training
-
-
 def test_a_layout_without_task_blanks_is_worth_a_note(wordpiece_file):
     (finding,) = audit_vocabulary(wordpiece(wordpiece_file, "glm-english"))
     assert finding.kind == "missing_token"

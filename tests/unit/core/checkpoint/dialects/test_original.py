@@ -162,8 +162,8 @@ def test_a_shard_of_another_model_is_named(tmp_path):
     with pytest.raises(InputError) as caught:
         read_with_heads(tmp_path)
     assert caught.value.problems == (
-        "tensor transformer.final_layernorm.bias is in mp_rank_00_model_states.pt and not in "
-        "mp_rank_01_model_states.pt",
+        "tensor transformer.final_layernorm.bias is (2,) in mp_rank_00_model_states.pt and missing "
+        "in mp_rank_01_model_states.pt",
         f"tensor {name} is (8,) in mp_rank_00_model_states.pt and (6,) in "
         "mp_rank_01_model_states.pt",
     )
