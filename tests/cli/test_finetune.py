@@ -122,9 +122,84 @@ def test_a_finished_run_is_not_trained_again(taught):
     done = call(folder, "finetune", "--data", "train.csv", *TASK)
     assert (done.returncode, done.stdout) == (0, first.stdout)
     assert "runs/train is finished" in done.stderr
+    (folder / "other").mkdir()
+    write_rows(folder / "other/train.csv", ROWS)
+    other = call(folder, "finetune", "--data", "other/train.csv", *TASK)
+    assert other.returncode == 2
+    assert (
+        "  data.corpus.0.path: train.csv in the run, other/train.csv in the recipe" in other.stderr
+    )
     other = call(folder, "finetune", "--data", "train.csv", *TASK, "--set", "optimizer.peak_lr=1.0")
     assert other.returncode == 2
     assert "optimizer.peak_lr: 0.00028 in the run, 1.0 in the recipe" in other.stderr
+
+
+def test_what_makes_a_score_say_less_is_noted(taught):
+    folder, _ = taught
+    (folder / "mine").mkdir()
+    (folder / "mine/train.toml").write_text(TOML)
+    other = TOML.replace("It was", "It is").replace('1 = "good"', '1 = "nice"')
+    (folder / "other.toml").write_text(other.replace("[task]", '[task]\nname = "train"'))
+    data = ("--data", "train.csv", "--json", "--out")
+    same = json.loads(call(folder, "eval", "mine/train.toml", "runs/train", *data, "a").stdout)
+    assert same["tasks"]["train"]["notes"] == [
+        "the model was trained on these very rows, so the score is too good for new ones; "
+        "evaluate on others"
+    ]
+    found = json.loads(call(folder, "eval", "other.toml", "runs/train/model", *data, "b").stdout)
+    task = found["tasks"]["train"]
+    assert task["protocol"] == "fine-tuned for another train, cloze"
+    assert task["notes"][0] == (
+        "the model learned another task of this name, with pattern '{review} It was [MASK].', here "
+        "'{review} It is [MASK].'; verbalizer {'1': 'good', '0': 'bad'}, here {'1': 'nice', "
+        "'0': 'bad'}"
+    )
+
+
+def test_rows_that_ask_the_same_are_named_before_and_after(glmctl, tiny_model, own):
+    text, label = ROWS[0]
+    write_rows(own / "train.csv", [*ROWS[:24], (text, 1 - label), ROWS[1]])
+    write_rows(own / "dev.csv", [*ROWS[24:], ROWS[2]])
+    args = ("finetune", "own.toml", "--model", str(tiny_model), "--json")
+    done = glmctl(*args)
+    assert done.returncode == 0, done.stderr
+    warnings = [
+        "1 rows have another label than an earlier row of the same text; correct them "
+        "(train.csv:2 and train.csv:26)",
+        "1 rows repeat an earlier row, and so count more than others; leave them out "
+        "(train.csv:3 and train.csv:27)",
+        "1 held-out rows (5.9%) are copies of training rows, so the score is too good for new "
+        "rows; leave them out of one of the files (train.csv:4 and dev.csv:18)",
+    ]
+    assert json.loads(done.stdout)["warnings"] == warnings
+    assert all(done.stderr.count(f"warning: {it}") == 2 for it in warnings)
+    assert done.stderr.index(warnings[0]) < done.stderr.index("trains ")
+
+
+def test_a_run_refuses_to_go_on_with_other_rows(glmctl, tiny_model, own):
+    args = ("finetune", "own.toml", "--model", str(tiny_model), "--json")
+    before = json.loads(glmctl(*args).stdout)
+    write_rows(own / "dev.csv", ROWS[25:])
+    done = glmctl(*args)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert (
+        "dev.csv: has other rows than when runs/own was begun; bring them back, or start over "
+        "with --fresh --force, or choose another --run-dir"
+    ) in done.stderr
+    again = json.loads(glmctl(*args, "--fresh", "--force").stdout)
+    assert (before["num_dev"], again["num_dev"]) == (16, 15)
+
+
+def test_runs_of_other_seeds_are_evaluated_on_the_same_rows(glmctl, tiny_model, own):
+    args = ("finetune", "--data", "train.csv", *TASK, "--model", str(tiny_model), "--json")
+    args += ("--set", "train.steps=1", "--set", "optimizer.peak_lr=1e-30")
+    runs = [
+        json.loads(glmctl(*args, "--set", f"train.seed={seed}", "--run-dir", f"{seed}").stdout)
+        for seed in (1, 2)
+    ]
+    assert runs[0]["num_dev"] == 4
+    assert runs[0]["confusion"] == runs[1]["confusion"]
+    assert runs[0]["loss"] != runs[1]["loss"]
 
 
 @pytest.fixture
@@ -282,7 +357,7 @@ def test_an_adapter_is_trained_alone_and_goes_on_after_a_kill(glmctl, tiny_model
 
 def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
     rows = [
-        {"premise": "The cat sleeps.", "a": "It is two.", "b": "It eats.", "label": i % 2}
+        {"premise": "Cats! " * i, "a": "It is two.", "b": "It eats.", "label": i % 2}
         for i in range(6)
     ]
     lines = "".join(json.dumps(row) + "\n" for row in rows)

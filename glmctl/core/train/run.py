@@ -126,7 +126,7 @@ class RunFolder:
 
 def changed_keys(stored: Recipe, given: Recipe) -> Iterator[str]:
     """The differences that would make the rest of the run another experiment."""
-    old, new = flatten(stored.model_dump(mode="json")), flatten(given.model_dump(mode="json"))
+    old, new = (flatten(numbered(it.model_dump(mode="json"))) for it in (stored, given))
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if before == after or key.startswith(FREE_KEYS):
@@ -136,6 +136,13 @@ def changed_keys(stored: Recipe, given: Recipe) -> Iterator[str]:
         if key == "train.micro_batch_size" and given.objective.draw_mode == "sample":
             continue
         yield f"{key}: {before} in the run, {after} in the recipe"
+
+
+def numbered(value: Any) -> Any:
+    """Lists of tables as tables by number, so that what differs in one of them can be said."""
+    if isinstance(value, list) and value and all(isinstance(it, dict) for it in value):
+        value = dict(enumerate(value))
+    return {k: numbered(it) for k, it in value.items()} if isinstance(value, dict) else value
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -60,7 +60,7 @@ def essence(task: TaskConfig) -> dict[str, Any]:
     pattern = task.patterns[task.pattern] if task.patterns else NO_PATTERN
     return {
         "kind": task.kind,
-        "pattern": "".join(pattern.parts),
+        "pattern": "".join(part.removeprefix("~") for part in pattern.parts),
         "verbalizer": dict(task.words(pattern)),
         "labels": sorted(task.label_names),
         "choices": task.fixed_choices,
