@@ -85,26 +85,42 @@ def assemble(
         return mask_in_place(tokens, lengths, blanks, special, source_loss_mask)
     layout = lay_out(lengths, blanks)
     whole = layout.part_a_lengths + layout.part_b_lengths
-    halves = np.stack([layout.part_a_lengths, layout.part_b_lengths], axis=1).ravel()
-    loss_mask = np.repeat(np.tile(np.array([0, 1], np.uint8), len(lengths)), halves)  # [T]
     in_part_b = count_up(layout.part_b_lengths, starts_of(whole) + layout.part_a_lengths)
-    rank = rank_in_row(blanks.spans[:, 0])
-    pairs = rank if config.sentinel else np.zeros_like(rank)
-    if pairs.max(initial=0) > len(special.sentinel_masks):
-        raise InputError(
-            "objective.sentinel",
-            f"a sample has {pairs.max() + 1} spans and the tokenizer {len(special.sentinel_masks)} "
-            "sentinel pairs; raise tokenizer.num_sentinels",
-        )
-    input_ids, target_ids = fill(layout, tokens, blanks, special, pairs, in_part_b)
+    sample = blanks.spans[:, 0]
+    is_ended = ~blanks.is_suffix[sample]  # [S]
+    by_objective = np.array([special.mask_for(name) for name in OBJECTIVES[:MLM]])
+    mask_ids, sop_ids = by_objective[blanks.objective[sample]], np.array(special.sop)
+    if config.sentinel:
+        pair = rank_in_row(sample)
+        if pair.max(initial=0) > len(special.sentinel_masks):
+            raise InputError(
+                "objective.sentinel",
+                f"a sample has {pair.max() + 1} spans and the tokenizer "
+                f"{len(special.sentinel_masks)} sentinel pairs; raise tokenizer.num_sentinels",
+            )
+        numbered = np.array([special.mask, *special.sentinel_masks])[pair]
+        mask_ids = np.where(mask_ids == special.mask, numbered, mask_ids)  # a task mask stays
+        sop_ids = np.array([special.sop, *special.sentinel_starts])[pair]
 
-    position_ids = np.zeros((2, len(loss_mask)), np.int32)  # [2, T]
+    input_ids = tokens.take(layout.source, mode="clip")
+    target_ids = input_ids.copy()
+    target_ids[in_part_b] = tokens.take(layout.source[in_part_b] + 1, mode="clip")  # fed next
+    target_ids[(layout.sop_at + layout.part_b_sizes - 1)[is_ended]] = special.eop
+    if blanks.noise is not None:
+        assert special.noise is not None
+        input_ids[blanks.noise[layout.source]] = special.noise
+    input_ids[layout.mask_at] = target_ids[layout.mask_at] = mask_ids
+    input_ids[layout.sop_at] = sop_ids
+
+    position_ids = np.zeros((2, len(input_ids)), np.int32)  # [2, T]
     position_ids[0] = count_up(whole, blanks.position_offsets)
     place = position_ids[0, layout.mask_at]
     if config.sentinel:
-        place[~blanks.is_suffix[blanks.spans[:, 0]]] = max_positions
+        place[is_ended] = max_positions
     position_ids[0, in_part_b] = np.repeat(place, layout.part_b_sizes)
     position_ids[1, in_part_b] = count_up(layout.part_b_sizes, 1) if config.second_position else 1
+    halves = np.stack([layout.part_a_lengths, layout.part_b_lengths], axis=1).ravel()
+    loss_mask = np.repeat(np.tile(np.array([0, 1], np.uint8), len(lengths)), halves)  # [T]
     if source_loss_mask is not None:
         suffix = in_part_b[np.repeat(blanks.is_suffix, layout.part_b_lengths)]
         loss_mask[suffix] = source_loss_mask[layout.source[suffix] + 1]
@@ -154,40 +170,6 @@ def lay_out(lengths: IntArray, blanks: Blanks) -> Layout:
         part_a_lengths=lengths + num_spans - hidden,
         part_b_lengths=hidden + num_spans - blanks.is_suffix,
     )
-
-
-def fill(
-    layout: Layout,
-    tokens: IntArray,
-    blanks: Blanks,
-    special: SpecialTokens,
-    pairs: IntArray,
-    in_part_b: IntArray,
-) -> tuple[IntArray, IntArray]:
-    """Input and target ids; the target in Part B is the token that is fed next, two [T].
-
-    Args:
-        pairs: which sentinel pair each span has, 0 for the plain mask and start token, [S].
-        in_part_b: where Part B stands, [.].
-    """
-    sample = blanks.spans[:, 0]
-    plain = np.array([special.mask_for(name) for name in OBJECTIVES[:MLM]])
-    mask_ids = plain[blanks.objective[sample]]
-    numbered = np.array([special.mask, *special.sentinel_masks])[pairs]
-    mask_ids = np.where(mask_ids == special.mask, numbered, mask_ids)  # a task mask stays
-    sop_ids = np.array([special.sop, *special.sentinel_starts])[pairs]
-
-    input_ids = tokens.take(layout.source, mode="clip")
-    target_ids = input_ids.copy()
-    target_ids[in_part_b] = tokens.take(layout.source[in_part_b] + 1, mode="clip")
-    ends = layout.sop_at + layout.part_b_sizes - 1
-    target_ids[ends[~blanks.is_suffix[sample]]] = special.eop
-    if blanks.noise is not None:
-        assert special.noise is not None
-        input_ids[blanks.noise[layout.source]] = special.noise
-    input_ids[layout.mask_at] = target_ids[layout.mask_at] = mask_ids
-    input_ids[layout.sop_at] = sop_ids
-    return input_ids, target_ids
 
 
 def mask_in_place(
