@@ -9,9 +9,8 @@ from typing import ClassVar
 class GlmctlError(Exception):
     """Base of all errors that are shown without a traceback.
 
-    Args:
-        place: file, line, section or flag where the problem stands.
-        problems: what is wrong there, one line each, with the value found and the remedy.
+    `place` is the file, line, section or flag where the problem stands; each of `problems` is a
+    line with the value found and the remedy.
     """
 
     exit_code: ClassVar[int] = 70

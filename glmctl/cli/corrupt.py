@@ -4,10 +4,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Context, Exit, Option
+from typer import Context, Exit, Option
 
 from glmctl.cli import examples, options, render
 from glmctl.cli.lines import answer, complain, given_options
+from glmctl.cli.options import value, word
 from glmctl.errors import UsageError
 
 LINES_ON_PAGE = 50
@@ -17,9 +18,7 @@ DRAWING = {"--objective", "--seed", "--whole-words"}
 
 def corrupt(
     context: Context,
-    source: Annotated[
-        str | None, Argument(metavar="INPUT", help="A text file or folder; stdin without one.")
-    ] = None,
+    source: Annotated[str | None, word("INPUT", "A text file or folder; else stdin.")] = None,
     recipe_path: Annotated[
         str | None, Option("--recipe", metavar="RECIPE", help="Corrupt as this recipe trains.")
     ] = None,
@@ -35,7 +34,7 @@ def corrupt(
     ] = None,
     jsonl: Annotated[bool, Option("--jsonl", help="Lines hold a text, an id, a seed.")] = False,
     explain: Annotated[bool, Option("--explain", help="Draw who sees whom.")] = False,
-    html: Annotated[Path | None, Option(metavar="FILE", help="Explain on a page.")] = None,
+    html: Annotated[Path | None, value("FILE", "Explain on a page.")] = None,
     stats: Annotated[bool, Option("--stats", help="Test span lengths against the law.")] = False,
     undo: Annotated[bool, Option("--undo", help="Restore the text from --json lines.")] = False,
     as_json: options.Json = False,
@@ -74,7 +73,7 @@ def corrupt(
             page: list[Explanation] = []
             limit = examples.MOST_TOKENS
             first = [*islice(chain.from_iterable(records), LINES_ON_PAGE)]  # the rest is not read
-            has_errors = answer([first], lambda record: page.append(reader.explain(record, limit)))
+            has_errors = answer([first], lambda it: page.append(reader.explain(it, limit)))
             examples.write_page(html, page)
         elif explain:
             limit = examples.tokens_on_screen()

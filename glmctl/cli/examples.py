@@ -52,7 +52,6 @@ def draw(example: Explanation) -> None:
     tokens = example.tokens
     render.out.print(Text(title(example), style="bold"))
     say_parts(example.part_a, example.part_b)
-    starts = ["A", *("B" if token.opens_part_b else " " for token in tokens[1:])]
     rows: list[list[str]] = []
     for token in tokens:
         if token.num_skipped:
@@ -61,6 +60,7 @@ def draw(example: Explanation) -> None:
             rows.append([""] * 6)
         signs = [SEEN if is_seen else UNSEEN for is_seen in token.sees]
         rows.append([*map(cut, values_of(token)), grid(tokens, signs)])
+    starts = ["A", *("B" if token.opens_part_b else " " for token in tokens[1:])]
     render.table([*HEADINGS, grid(tokens, starts)], rows)
     render.out.print()
 
@@ -102,7 +102,10 @@ def write_page(file: Path, examples: Sequence[Explanation]) -> None:
 def draw_html(example: Explanation) -> str:
     """One example of the page; all that comes from the text is escaped."""
     tokens = example.tokens
-    kinds = [html_class(token) for token in tokens]
+    kinds = [  # the part of a token, whether it is a blank, whether some before it are hidden
+        ("b" if it.is_part_b else "a") + " blank" * it.is_blank + " gap" * bool(it.num_skipped)
+        for it in tokens
+    ]
     head = "".join(f"<th>{name}</th>" for name in HEADINGS) + "".join(
         f'<th class="{kind}"><span>{escape(token.reads)}</span></th>'
         for token, kind in zip(tokens, kinds, strict=True)
@@ -115,10 +118,12 @@ def draw_html(example: Explanation) -> str:
             for kind, is_seen in zip(kinds, token.sees, strict=True)
         )
         rows.append(f'<tr class="{own_kind}">{values}{seen}</tr>\n')
+    parts = "".join(
+        f'<p class="part"><b>Part {name}</b> {html_part(part)}</p>\n'
+        for name, part in (("A", example.part_a), ("B", example.part_b))
+    )
     return (
-        f"<section><h2>{escape(title(example))}</h2>\n"
-        f'<p class="part"><b>Part A</b> {html_part(example.part_a)}</p>\n'
-        f'<p class="part"><b>Part B</b> {html_part(example.part_b)}</p>\n'
+        f"<section><h2>{escape(title(example))}</h2>\n{parts}"
         f'<div class="wide"><table><tr>{head}</tr>\n{"".join(rows)}</table></div></section>'
     )
 
@@ -127,12 +132,6 @@ def html_part(part: Part) -> str:
     return "".join(
         f"<mark>{escape(text)}</mark>" if is_blank else escape(text) for text, is_blank in part
     )
-
-
-def html_class(token: TokenView) -> str:
-    """Which part a token is of, whether it is a blank, and whether tokens before it are hidden."""
-    part = "b" if token.is_part_b else "a"
-    return part + " blank" * token.is_blank + " gap" * bool(token.num_skipped)
 
 
 def show_statistics(found: SpanStatistics, *, as_json: bool) -> None:

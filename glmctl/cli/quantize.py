@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Context, Exit, Option
+from typer import Context, Exit
 
 from glmctl.cli import options, render
+from glmctl.cli.options import value, word
 
 if TYPE_CHECKING:
     from glmctl.stages.quantize import QuantizeResult
@@ -16,21 +17,15 @@ if TYPE_CHECKING:
 
 def quantize(
     context: Context,
-    source: Annotated[
-        str, Argument(metavar="RECIPE|CKPT", help="A recipe with [quantize], or a model.")
-    ],
-    out: Annotated[Path, Option(metavar="DIR", help="The model folder to write.")],
-    method: Annotated[
-        str | None, Option(metavar="absmax", help="Rule of the integers; absmax unless given.")
-    ] = None,
-    bits: Annotated[int | None, Option(metavar="8|4", help="Of a weight; 8 unless given.")] = None,
+    source: Annotated[str, word("RECIPE|CKPT", "A recipe with [quantize], or a model.")],
+    out: Annotated[Path, value("DIR", "The model folder to write.")],
+    method: Annotated[str | None, value("absmax", "Rule of the integers.")] = None,
+    bits: Annotated[int | None, value("8|4", "Of a weight; 8 unless given.")] = None,
     max_loss: Annotated[
-        float | None,
-        Option(metavar="X", help="Write nothing if perplexity rises by more than this share."),
+        float | None, value("X", "Write nothing if perplexity rises by more than this share.")
     ] = None,
     calibration: Annotated[
-        str | None,
-        Option(metavar="FILE", help="Text to measure on; the held-out demo text unless given."),
+        str | None, value("FILE", "Text to measure on; the held-out demo text unless given.")
     ] = None,
     overrides: options.Set = None,
     device: options.Device = None,
@@ -57,28 +52,21 @@ def quantize(
 def show(result: QuantizeResult) -> None:
     """Print the tables of bytes, of errors, and of what was measured."""
     rows = [
-        (
-            part.name,
-            f"{part.stored_bytes:,}",
-            f"{part.quantized_bytes:,}",
-            f"{part.float16_ratio:.3f}",
-        )
-        for part in result.parts
+        (it.name, f"{it.stored_bytes:,}", f"{it.quantized_bytes:,}", f"{it.float16_ratio:.3f}")
+        for it in result.parts
     ]
     render.table(("weights", "bytes before", "bytes after", "after / float16"), rows)
     render.say("")
     errors = [(f"{number}", f"{error:.4f}") for number, error in enumerate(result.layer_errors)]
     render.table(("layer", "error"), errors)
     if result.before is not None and result.after is not None:
-        before, after = result.before, result.after
-        shares = (f"{100 * quality.exact_match_share:.1f} %" for quality in (before, after))
+        both = (result.before, result.after)
+        text = f"{result.before.num_blanks:,} {result.measured} of {result.calibration}"
+        measured = [
+            ("perplexity", *(f"{it.perplexity:.4f}" for it in both)),
+            ("exact match", *(f"{100 * it.exact_match_share:.1f} %" for it in both)),
+        ]
         render.say("")
-        render.table(
-            (f"{before.num_blanks:,} {result.measured} of {result.calibration}", "before", "after"),
-            [
-                ("perplexity", f"{before.perplexity:.4f}", f"{after.perplexity:.4f}"),
-                ("exact match", *shares),
-            ],
-        )
+        render.table((text, "before", "after"), measured)
     if result.out is not None:
         render.note(f"wrote {result.out}")

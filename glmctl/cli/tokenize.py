@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from typer import Argument, Context, Exit, Option
 
 from glmctl.cli import options, render
 from glmctl.cli.audit import audit_tokenizer, compare_tokenizers
 from glmctl.cli.lines import answer, given_options
+from glmctl.cli.options import value
 from glmctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from glmctl.core.tokenizer.base import Tokenizer
 
 Layout = Literal[
     "glmctl", "glm-english", "glm-english-task", "glm-chinese", "glm-chinese-10b",
@@ -46,36 +44,21 @@ def tokenize(
         ),
     ] = None,
     tokenizer: options.Tokenizer = None,  # glmctl-default
-    kind: Annotated[
-        Kind | None, Option(help="Kind of the vocabulary; seen from the file unless given.")
-    ] = None,
+    kind: Annotated[Kind | None, Option(help="Of the vocabulary; seen from the file.")] = None,
     special: Annotated[
         Layout | None, Option(help="Layout of the special tokens; the usual one unless given.")
     ] = None,
     decode: Annotated[bool, Option("--decode", help="From ids to text.")] = False,
-    train: Annotated[
-        bool, Option("--train", help="Learn a vocabulary; --out names its file.")
-    ] = False,
-    vocab_size: Annotated[int | None, options.value("N", "Of the new vocabulary.", 1)] = None,
+    train: Annotated[bool, Option("--train", help="Learn a vocabulary into --out.")] = False,
+    vocab_size: Annotated[int | None, value("N", "Of the new vocabulary.", 1)] = None,
     model_type: Annotated[
         Algorithm | None, Option(help="Algorithm of the new vocabulary; unigram unless given.")
     ] = None,
-    out: Annotated[
-        Path | None,
-        Option(metavar="DIR|FILE", help="Write training shards, or the new vocabulary."),
-    ] = None,
-    processes: Annotated[
-        int | None, options.value("N", "How many write shards at once; 1 unless given.", 1)
-    ] = None,
-    column: Annotated[
-        str | None, Option(metavar="NAME", help="Key or column of the text; text unless given.")
-    ] = None,
-    split: Annotated[
-        str | None, Option(metavar="NAME", help="Of a data set; train unless given.")
-    ] = None,
-    config: Annotated[
-        str | None, Option(metavar="NAME", help="Of a data set; its default unless given.")
-    ] = None,
+    out: Annotated[Path | None, value("DIR|FILE", "Write shards, or the new vocabulary.")] = None,
+    processes: Annotated[int | None, value("N", "How many write shards; 1 by default.", 1)] = None,
+    column: Annotated[str | None, value("NAME", "Of the text: its key or column.")] = None,
+    split: Annotated[str | None, value("NAME", "Of a data set; train unless given.")] = None,
+    config: Annotated[str | None, value("NAME", "Of a data set; else its default.")] = None,
     on_error: Annotated[
         OnError | None, Option(help="What a row without a text does; stop unless given.")
     ] = None,
@@ -84,12 +67,10 @@ def tokenize(
         Option("--audit", help="Find what would spoil training, in the vocabulary and over INPUT."),
     ] = False,
     diff: Annotated[
-        tuple[str, str] | None,
-        Option(metavar="A B", help="Show where two tokenizers cut the text differently."),
+        tuple[str, str] | None, value("A B", "Show where two tokenizers cut the text differently.")
     ] = None,
     limit: Annotated[
-        int | None,
-        Option(min=0, metavar="N", help="Lines of --diff to show; 10, or all with --json."),
+        int | None, value("N", "Lines of --diff to show; 10, or all with --json.", 0)
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -99,41 +80,31 @@ def tokenize(
     from glmctl.stages import tokenize as stage
 
     sources, stop_or_skip = inputs or [], on_error or "stop"
+    schema = "TokenizedLine" if as_json else None
     if diff:
         compare_tokenizers(sources, diff, limit, as_json=as_json)
-    elif train and vocab_size and out:
+        return
+    if train and vocab_size and out:
         corpora = stage.corpora_of(sources, config=config, split=split, column=column)
         rules = (vocab_size, model_type or "unigram", out, stop_or_skip)
         render.show(stage.train(corpora, *rules, render.bar), as_json=as_json)
+        return
+    found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
+    has_errors = False
+    if audit:
+        audit_tokenizer(sources, found, tokenizer or DEFAULT, as_json=as_json)
+    elif out:
+        corpora = stage.corpora_of(sources, config=config, split=split, column=column)
+        shards = stage.write(corpora, found, out, processes or 1, stop_or_skip, render.bar)
+        render.show(shards, as_json=as_json)
+    elif decode:
+        records = stage.decode(sources, found, one_line=not as_json)
+        has_errors = answer(records, lambda it: render.say(it["text"]), schema)
     else:
-        found = find_tokenizer(tokenizer or DEFAULT, kind=kind, special=special)
-        if audit:
-            audit_tokenizer(sources, found, tokenizer or DEFAULT, as_json=as_json)
-        elif out:
-            corpora = stage.corpora_of(sources, config=config, split=split, column=column)
-            shards = stage.write(corpora, found, out, processes or 1, stop_or_skip, render.bar)
-            render.show(shards, as_json=as_json)
-        else:
-            turn_lines(sources, found, decode=decode, as_json=as_json)
-
-
-def turn_lines(sources: list[str], tokenizer: Tokenizer, *, decode: bool, as_json: bool) -> None:
-    """Print the ids of each line of text, or the text of each line of ids."""
-    from glmctl.stages import tokenize as stage
-
-    if decode:
-        records = stage.decode(sources, tokenizer, one_line=not as_json)
-    else:
-        records = stage.encode(sources, tokenizer, with_pieces=as_json)
-    key = "text" if decode else "ids"
-    schema = "TokenizedLine" if as_json else None
-    if answer(records, lambda record: say(record[key]), schema):
+        records = stage.encode(sources, found, with_pieces=as_json)
+        has_errors = answer(records, lambda it: render.say(" ".join(map(str, it["ids"]))), schema)
+    if has_errors:
         raise Exit(1)
-
-
-def say(result: str | list[int]) -> None:
-    """Print the text of a line, or its ids."""
-    render.say(result if isinstance(result, str) else " ".join(map(str, result)))
 
 
 def check_options(context: Context) -> None:

@@ -53,16 +53,7 @@ def run(
     model_config: str | None,
     note: Callable[[str], None],
 ) -> ConvertResult:
-    """Write a model in another format; nothing is written unless both give the same logits.
-
-    Args:
-        source: any model.
-        out: the folder to write; absent or empty.
-        to: the format.
-        model_parallel: shards of `original`; 1 unless given.
-        model_config: a recipe or config.json with the sizes, for sources that hold none.
-        note: told what the format leaves out.
-    """
+    """Write a model in another format; nothing is written unless both give the same logits."""
     started_at = time.monotonic()
     if model_parallel is not None and to != "original":
         raise UsageError("--model-parallel", f"belongs to --to original, not {to}; leave it out")

@@ -58,12 +58,7 @@ def make_setting(
 ) -> Setting:
     """Put together what the recipe and the command line say; the command line wins.
 
-    Args:
-        recipe: objective, tokenizer, seed and the longest text.
-        tokenizer: a name, file or folder.
-        objective: ``mix`` with a recipe is the mix of the recipe.
-        seed: of the run whose epoch 0 the texts are.
-        whole_words: no span cuts a word; a recipe says so itself.
+    The objective ``mix`` with a recipe is the mix of the recipe. The texts are epoch 0 of a run.
     """
     config = ObjectiveConfig() if recipe is None else recipe.objective
     if objective is not None and (objective != "mix" or recipe is None):

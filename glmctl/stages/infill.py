@@ -158,18 +158,10 @@ def run(
     explains: bool,
     chats: bool,
 ) -> Iterator[LineResult]:
-    """Fill every blank of every line; a bad line spoils no other.
+    """Fill every blank of every line of the texts, or of stdin; a bad line spoils no other.
 
-    Args:
-        texts: each a line, a text or a JSON object with one; None: the standard input.
-        model: what `load` opens; None: the default model of the package.
-        device: cpu or cuda; None: cuda when there is one.
-        config: how tokens are chosen.
-        choices: fill each blank with the best of these instead.
-        batch_size: lines filled together.
-        streams: give each token as it is chosen, before the result of its line.
-        explains: whether results come with their explanation.
-        chats: lines are messages, or JSON objects with several, and are answered.
+    When streaming, each token comes as it is chosen, before the result of its line. Chats are
+    lines or JSON objects of messages that are answered.
     """
     refuse_idle_options(config, choices, streams=streams, explains=explains, chats=chats)
     chosen = choose_device(device).type

@@ -65,27 +65,17 @@ def run(
     progress: Progress,
     note: Callable[[str], None],
 ) -> PretrainResult:
-    """Train, or continue the run that the folder holds.
+    """Train, or continue the run that the folder holds; `fresh` starts over, with `force` only.
 
-    Args:
-        recipe: the experiment.
-        run_dir: where it lives.
-        fresh: start over instead of continuing.
-        force: let `fresh` delete the run that is there.
-        device: cpu or cuda; None: cuda when there is one.
-        progress: told after every step.
-        note: takes the lines that a reader may want to see.
+    The device is a GPU when there is one, unless it is named. `progress` is told after every step.
     """
-    stage = recipe.recipe.stage
-    if stage == "record":
+    if recipe.recipe.stage == "record":
         raise UsageError(
             "recipe.stage",
             f"is 'record': nothing runs it, a run would need {recipe.recipe.needs}; --dry-run "
             "prints the plan, and a recipe that extends it runs with its own and stage = "
             '"pretrain"',
         )
-    if stage != "pretrain":
-        raise UsageError("recipe.stage", f"is {stage!r}, which glmctl {stage} runs")
     require_packages(recipe.track)
     chosen = choose_device(device)
     refuse_other_layouts(recipe, chosen, is_asked=device is not None)
@@ -114,10 +104,9 @@ def refuse_other_layouts(recipe: Recipe, device: torch.device, *, is_asked: bool
             f"{topology.pipeline_parallel_size}: this version trains whole replicas and splits no "
             "model; --dry-run prints the plan",
         )
-    if topology.world_size == 1:
-        return
     found = torch.cuda.device_count() if device.type == "cuda" else 0
-    if topology.nodes == 1 and (found >= topology.gpus_per_node or (not found and is_asked)):
+    fits = found >= topology.gpus_per_node or (not found and is_asked)
+    if topology.world_size == 1 or (topology.nodes == 1 and fits):
         return
     rows = recipe.train.global_batch_size // recipe.train.rows_at_once
     fitting = next((n for n in range(found, 0, -1) if rows % n == 0), 1)
@@ -137,8 +126,8 @@ def train_replicas(
     note: Callable[[str], None],
 ) -> PretrainResult:
     """Train in one process per replica; this one prepares the text, and passes on what they say."""
-    is_first = not folder.manifest.exists()
     tokenizer = load_tokenizer(recipe.tokenizer)
+    is_first = not folder.manifest.exists()
     sources = DataSources(recipe.data, tokenizer, folder.data, verify=is_first, note=note)
     sources.corpora()
     if recipe.data.probe is not None:
@@ -166,9 +155,7 @@ def train_replica(recipe: Recipe, run_dir: Path, device_type: str, say: Say) -> 
         torch.cuda.set_device(device)
     replicas = Replicas.join(device)
     speak: Say = say if replicas.is_first else lambda _: None
-    speak(
-        train(recipe, RunFolder(run_dir), device, replicas, lambda *done: speak(done), note=speak)
-    )
+    speak(train(recipe, RunFolder(run_dir), device, replicas, lambda *done: speak(done), speak))
 
 
 def train(
@@ -181,8 +168,7 @@ def train(
 ) -> PretrainResult | None:
     """Build everything, go on from the newest checkpoint, train, and leave a model folder.
 
-    Returns:
-        The result, from the first replica alone: it has the records.
+    The first replica alone has a result: it has the records.
     """
     tokenizer = load_tokenizer(recipe.tokenizer)
     known = folder.read_manifest()
@@ -213,7 +199,7 @@ def train(
         keep_freed_memory()
     optimizer = make_optimizer(model, recipe.optimizer)
     state = TrainState(model, optimizer, LossScale.of(recipe.train), replicas=replicas)
-    manifest = make_manifest(recipe, folder, state, tokenizer, stores)
+    manifest = make_manifest(recipe, folder, known, state, tokenizer, stores)
     fingerprint = data_fingerprint(recipe.data, stores, recipe.train.seed)
     store = CheckpointStore(folder.checkpoints, recipe.train.keep, fingerprint)
     if steps := store.steps():
@@ -301,12 +287,12 @@ def row_order(recipe: Recipe, stores: Sequence[TokenStore]) -> RowOrder:
 def make_manifest(
     recipe: Recipe,
     folder: RunFolder,
+    known: dict[str, Any],
     state: TrainState,
     tokenizer: Tokenizer,
     stores: Sequence[TokenStore],
 ) -> dict[str, Any]:
     """What the run is made with; tokenizer and data must be what they were."""
-    known = folder.read_manifest()
     manifest = describe_run(recipe, state.device) | {
         "tokenizer": tokenizer.fingerprint,
         "num_parameters": state.num_parameters,

@@ -21,18 +21,7 @@ class PullResult:
 
 
 def run(name: str, *, out: Path | None, offline: bool) -> PullResult:
-    """Fetch a model and prove every file of it.
-
-    Args:
-        name: ORG/NAME or ORG/NAME@REVISION, with or without hf: before it.
-        out: a folder for a copy, beside which its source is recorded.
-        offline: use only what is on this machine.
-
-    Raises:
-        UsageError: the folder holds something else.
-        InputError: there is no such model, or a file is damaged.
-        MachineError: the hub cannot be asked or refuses, or the disk is full.
-    """
+    """Fetch a model and prove every file of it; a copy in `out` has its source recorded beside."""
     if out is not None and out.exists() and hub.read_record(out) is None and any(out.iterdir()):
         raise UsageError(str(out), "holds files that no pull put there; name another folder")
     place = hub.fetch(name, offline=offline, proves=True)

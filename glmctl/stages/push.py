@@ -52,20 +52,7 @@ class PushResult:
 def run(
     folder: Path, name: str, *, private: bool, revision: str | None, message: str | None
 ) -> PushResult:
-    """Prove a model folder and put it on the hub.
-
-    Args:
-        folder: a model folder of ours.
-        name: ORG/NAME there, with or without hf: before it; made when it is new.
-        private: make it private.
-        revision: a branch, made when it is new; the main one unless given.
-        message: of the commit.
-
-    Raises:
-        UsageError: it is to be private, and is there and public.
-        InputError: the folder is damaged.
-        MachineError: there is no token, or the hub cannot be asked or refuses.
-    """
+    """Prove a model folder and put it on the hub, in a repository and branch made when new."""
     from huggingface_hub import CommitOperationAdd, get_token
 
     content = read_model_folder(folder)

@@ -54,16 +54,7 @@ class QuantizeResult:
 
 
 def settings(source: str, options: Mapping[str, Any], overrides: Sequence[str]) -> QuantizeConfig:
-    """What a command line asks for.
-
-    Args:
-        source: a recipe, or the model.
-        options: keys of `[quantize]`; None where one is not given.
-        overrides: `section.key=value` each, for a recipe.
-
-    Raises:
-        UsageError: a value is wrong, or the recipe is not one for this stage.
-    """
+    """What a command line asks for, by keys of `[quantize]`; a source is a recipe, or the model."""
     given = {key: value for key, value in options.items() if value is not None}
     is_builtin = not Path(source).exists() and source in map(recipe_name, builtin_recipes())
     if is_builtin or source.endswith(".toml"):
@@ -86,18 +77,7 @@ def settings(source: str, options: Mapping[str, Any], overrides: Sequence[str]) 
 def run(
     config: QuantizeConfig, *, out: Path, device: str | None, note: Callable[[str], None]
 ) -> QuantizeResult:
-    """Quantize every linear of every layer; write the model unless its perplexity rose too much.
-
-    Args:
-        config: the `[quantize]` section.
-        out: the model folder to write.
-        device: cpu or cuda; None: cuda when there is one.
-        note: told what a reader may want to know.
-
-    Raises:
-        UsageError: the folder cannot be that of the new model.
-        InputError: the model is quantized or cannot be; or it cannot be measured, and should be.
-    """
+    """Quantize every linear of every layer; write the model unless its perplexity rose too much."""
     path = expand_path(config.model, "quantize.model")
     if out.resolve() in (path.resolve(), (path / "model").resolve()):
         raise UsageError(f"--out {out}", "is the model that is quantized; name another folder")
@@ -155,15 +135,10 @@ def calibration_of(
 def quantize_layers(
     module: GLM, stored: Mapping[str, Tensor], bits: int
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """Quantize the linears of all layers, and give those of the module the dequantized weights.
+    """The tensors of the quantized model, and the error of each layer, |W - W'| / |W|.
 
-    Args:
-        module: in float32.
-        stored: its tensors in the type that they are stored in, from which integers are made.
-        bits: 8 or 4.
-
-    Returns:
-        The tensors of the quantized model, and the error of each layer.
+    Integers are made from the type that a tensor is stored in; the linears of the module, which is
+    in float32, get the weights that the integers stand for.
     """
     tensors, errors = dict(stored), []
     for number, block in enumerate(module.blocks):

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from glmctl.core.data.documents import Part, open_sources, read_documents
+from glmctl.core.data.documents import open_sources, read_documents
 from glmctl.core.data.sharding import plan_shards, publish, write_shards
 from glmctl.core.data.text import BrokenRows, Line, read_texts
 from glmctl.core.tokenizer.audit import (
@@ -124,9 +124,14 @@ def train(
     """Learn a SentencePiece vocabulary that loses nothing."""
     sources = open_sources(corpora)
     broken = BrokenRows(on_error)
+
+    def documents() -> Iterator[str]:
+        for source in sources:
+            yield from read_documents(source, broken)
+            advance(1)
+
     with progress(len(sources), "files") as advance:
-        documents = all_documents(sources, broken, advance)
-        model = train_sentencepiece(documents, vocab_size, model_type)
+        model = train_sentencepiece(documents(), vocab_size, model_type)
     out.parent.mkdir(parents=True, exist_ok=True)
     with publish(out) as stream:
         stream.write(model)
@@ -134,15 +139,6 @@ def train(
     return VocabularyResult(
         str(out), vocab_size, model_type, is_lossless=load_sentencepiece(out).is_lossless
     )
-
-
-def all_documents(
-    sources: Sequence[Part], broken: BrokenRows, advance: Callable[[int], None]
-) -> Iterator[str]:
-    """The documents of all sources; every one that is read counts."""
-    for source in sources:
-        yield from read_documents(source, broken)
-        advance(1)
 
 
 def encode(
@@ -175,13 +171,9 @@ def columns(pieces: Sequence[Piece]) -> Record:
 def audit(
     inputs: Sequence[str], tokenizer: Tokenizer, name: str, progress: Progress
 ) -> AuditResult:
-    """Find out what would spoil training with a tokenizer.
+    """Find out what would spoil training with a tokenizer, which the command line calls `name`.
 
-    Args:
-        inputs: text to look at; without any, what is piped in, or the vocabulary alone.
-        tokenizer: to look at.
-        name: of the tokenizer, as a command line names it.
-        progress: shows how many lines are done.
+    Text is looked at where it is given or piped in; else the vocabulary alone.
     """
     text = TextAudit(tokenizer)
     broken: Line | None = None
@@ -216,15 +208,9 @@ def audit(
 def diff(
     inputs: Sequence[str], comparison: Comparison, limit: int | None
 ) -> Iterator[list[Record]]:
-    """The lines that two tokenizers cut differently, and those that cannot be read.
+    """The lines that two tokenizers cut differently, with both cuts and where they begin to differ.
 
-    Args:
-        inputs: text to compare on; the standard input without one.
-        comparison: adds up all of them.
-        limit: the most lines of the first sort; None: all.
-
-    Yields:
-        Lines with both cuts, and the character at which these begin to differ.
+    Of these the first `limit`, of those that cannot be read all; the comparison adds up everything.
     """
     num_shown = 0
     for lines in read_texts(inputs):

@@ -119,7 +119,7 @@ def test_a_recipe_is_run_by_this_command_and_not_trained(
     recipe, out = str(tmp_path / "q.toml"), str(tmp_path / "few")
     Path(recipe).write_text(RECIPE.format(model=tiny_model))
     assert run(["pretrain", recipe, "--run-dir", out]) == 2
-    problem = "recipe.stage: is 'quantize', which glmctl quantize runs"
+    problem = f"is a recipe of stage 'quantize'; run: glmctl quantize {recipe}"
     assert problem in capsys.readouterr().err
     assert not Path(out).exists()
     assert run(["quantize", recipe, "--out", out, "--json"]) == 0

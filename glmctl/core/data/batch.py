@@ -124,8 +124,7 @@ class TrainingData:
 
     stores: Sequence[TokenStore]
     """The corpora; their documents are numbered one corpus after another."""
-    order: RowOrder
-    """Over the documents of all of them."""
+    order: RowOrder  # over the documents of all of them
     corruption: Corruption
     special: SpecialTokens
     global_batch_size: int

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xxhash
 
@@ -28,9 +28,6 @@ from glmctl.core.data.text import (
 from glmctl.core.tokenizer.load import is_offline, not_here
 from glmctl.errors import InputError
 from glmctl.recipe.schema import CorpusConfig
-
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
 
 COMPRESSION = 4  # what a byte of a compressed file or of Parquet counts
 BATCH_ROWS = 256  # rows read at once
@@ -71,12 +68,16 @@ class Part:
 
     def read(self, broken: BrokenRows) -> Iterator[list[str]]:
         """Its documents, some at a time; an empty one for an empty line."""
-        if not isinstance(self.content, Path):
-            num_rows, num_bytes = len(self.content), max(self.content.data.nbytes, 1)
-            first, last = (num_rows * place // num_bytes for place in (self.start, self.stop))
-            return read_dataset(self.content, self.name, first, last, broken)
-        read = read_parquet if self.content.suffix == PARQUET else read_lines
-        return read(self.content, self.column, self.start, self.stop, broken)
+        if isinstance(self.content, Path):
+            read = read_parquet if self.content.suffix == PARQUET else read_lines
+            yield from read(self.content, self.column, self.start, self.stop, broken)
+            return
+        num_rows, num_bytes = len(self.content), max(self.content.data.nbytes, 1)
+        first, stop = (num_rows * place // num_bytes for place in (self.start, self.stop))
+        rows = self.content.with_format("arrow")
+        for row in range(first, stop, BATCH_ROWS):
+            batch = rows[row : min(row + BATCH_ROWS, stop)]
+            yield texts_of(batch.column(0), self.name, row, broken)
 
     def digest(self) -> str:
         """Of all files behind it."""
@@ -112,29 +113,22 @@ def read_parquet(
     file: Path, column: str, start: int, stop: int, broken: BrokenRows
 ) -> Iterator[list[str]]:
     """The documents of the row groups that start in a range of bytes, some at a time."""
-    with opened(file, column) as parquet:
-        first = 0
-        for group in range(parquet.num_row_groups):
-            about = parquet.metadata.row_group(group)
-            place = about.column(0).dictionary_page_offset or about.column(0).data_page_offset
-            if start <= place < stop:
-                row = first
-                for batch in parquet.iter_batches(BATCH_ROWS, [group], [column]):
-                    yield texts_of(batch.column(0), str(file), row, broken)
-                    row += batch.num_rows
-            first += about.num_rows
-
-
-@contextmanager
-def opened(file: Path, column: str) -> Iterator[ParquetFile]:
-    """A Parquet file, and one message for all that can be wrong inside."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
+    first = 0
     try:
         with ParquetFile(file, memory_map=True) as parquet:
             check_column(parquet.schema_arrow, column, str(file))
-            yield parquet
+            for group in range(parquet.num_row_groups):
+                about = parquet.metadata.row_group(group)
+                place = about.column(0).dictionary_page_offset or about.column(0).data_page_offset
+                if start <= place < stop:
+                    row = first
+                    for batch in parquet.iter_batches(BATCH_ROWS, [group], [column]):
+                        yield texts_of(batch.column(0), str(file), row, broken)
+                        row += batch.num_rows
+                first += about.num_rows
     except (ArrowException, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise
@@ -151,16 +145,6 @@ def check_column(schema: Any, column: str, source: str) -> None:
     if not kind.startswith(("string", "large_string")):
         there = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
         raise InputError(source, f"has no column {column!r} of strings; name another: {there}")
-
-
-def read_dataset(
-    dataset: Any, source: str, start: int, stop: int, broken: BrokenRows
-) -> Iterator[list[str]]:
-    """The documents of a range of rows, some at a time."""
-    rows = dataset.with_format("arrow")
-    for first in range(start, stop, BATCH_ROWS):
-        batch = rows[first : min(first + BATCH_ROWS, stop)]
-        yield texts_of(batch.column(0), source, first, broken)
 
 
 def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[str]:
@@ -194,19 +178,9 @@ def open_dataset(corpus: CorpusConfig, name: str) -> Any:
 def fetch_dataset(
     dataset: str, config: str | None, split: str, revision: str | None, name: str, otherwise: str
 ) -> Any:
-    """A split of a data set, mapped into memory; fetched unless it is on this machine.
+    """A split of a data set of the hub or a folder, mapped into memory; fetched if need be.
 
-    Args:
-        dataset: of the hub, or a folder.
-        config: one of those it has.
-        split: as it calls it.
-        revision: of the hub.
-        name: what an error calls it.
-        otherwise: what can be done without it.
-
-    Raises:
-        InputError: there is no such thing, or it cannot be read.
-        MachineError: it is not here and the hub cannot be asked.
+    An error calls it by the name, and says what can be done otherwise.
     """
     import datasets
     import huggingface_hub.constants

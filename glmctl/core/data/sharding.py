@@ -14,13 +14,12 @@ import shutil
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import starmap
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -107,11 +106,7 @@ def write_shards(
 ) -> Record:
     """Write the shards of a plan, or what is missing of them, and give the manifest.
 
-    Args:
-        plan: what to write.
-        out: folder of the shards; new, empty, or left by the same plan.
-        processes: how many work at once; the shards are the same for any number.
-        advance: told how many more bytes of the sources are done.
+    Any number of processes makes the same shards. `advance` is told how many more bytes are done.
     """
     if (out / MANIFEST).is_file():
         manifest = found_manifest(plan, out)
@@ -154,26 +149,17 @@ def begin(plan: ShardPlan, out: Path) -> None:
 
 def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]:
     """The records of all shards, in order, made now or found."""
-    todo = deque(range(len(plan.units)))
-    if min(processes, len(todo)) <= 1:
-        yield from map(partial(write_shard, plan, out), todo)
+    numbers = range(len(plan.units))
+    processes = min(processes, len(numbers))
+    if processes <= 1:
+        yield from (write_shard(plan, out, number) for number in numbers)
         return
     # A new interpreter needs half a second; a fork is safe only where nothing else runs.
     is_alone = sys.platform == "linux" and threading.active_count() == 1
     context = multiprocessing.get_context("fork" if is_alone else "spawn")
-    pool = ProcessPoolExecutor(processes - 1, context, start_worker, (plan, out))
-    begun: deque[Future[Record]] = deque()
-    own: deque[Record] = deque()
+    pool = ProcessPoolExecutor(processes, context, start_worker, (plan, out))
     try:
-        while todo or begun:
-            # Each worker has a next shard too, and this process makes the last ones meanwhile.
-            while len(todo) > 1 and len(begun) < 2 * (processes - 1):
-                begun.append(pool.submit(work, todo.popleft()))
-            if todo and not (begun and begun[0].done()):
-                own.appendleft(write_shard(plan, out, todo.pop()))
-            else:
-                yield begun.popleft().result()
-        yield from own
+        yield from pool.map(work, numbers)
     except BrokenProcessPool as problem:
         raise MachineError(
             "--processes",

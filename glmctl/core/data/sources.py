@@ -27,9 +27,7 @@ class DataSources:
 
     config: DataConfig
     tokenizer: Tokenizer
-    folder: Path
-    """Where text that is tokenized goes, one folder a source; found there, it is not tokenized
-    again."""
+    folder: Path  # where text that is tokenized goes and stays, one folder a source
     verify: bool  # compare the digests of shards that are used in place
     note: Callable[[str], None]  # told what takes a while
 

@@ -144,19 +144,12 @@ def fill_blanks(
     numbers: Sequence[int],
     ends: tuple[int, ...] = (),
 ) -> list[list[Fill]]:
-    """Fill the blanks of every prompt, in order.
+    """Fill the blanks of every prompt, in order, by a model in evaluation mode.
 
     Args:
-        model: in evaluation mode.
-        prompts: any number of texts of any length.
-        special: ids of sop, eop and eos.
         num_tokens: ids from here on are never chosen.
-        config: how tokens are chosen.
         numbers: place of each text in its stream; its draws depend on that and the seed alone.
         ends: what ends a blank; eop and eos unless given.
-
-    Returns:
-        For each prompt the fills of its blanks.
     """
     return fill_by(rules_of(model, special, config, ends), model, prompts, num_tokens, numbers)
 

@@ -77,13 +77,7 @@ def sum_log_probs(model: GLM, candidates: Sequence[Candidate], sop: int) -> list
 
 @torch.inference_mode()
 def score_candidates(model: GLM, candidates: Sequence[Candidate], sop: int) -> list[Score]:
-    """Score each candidate.
-
-    Args:
-        model: in evaluation mode.
-        candidates: any number, each with at least one target; those with one Part A side by side.
-        sop: id of the token that opens a span.
-    """
+    """Score candidates, those with one Part A side by side, by a model in evaluation mode."""
     scores = []
     device = model.word_embedding.weight.device
     for group in groups(candidates):

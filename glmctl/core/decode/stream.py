@@ -33,13 +33,8 @@ def stream_fills(
 ) -> Iterator[StreamedToken]:
     """Fill the blanks of one prompt and give each token as it is chosen.
 
-    Args:
-        model: in evaluation mode.
-        prompt: the text.
-        row: the same at the start of its first blank; holds the fills in the end.
-        tokenizer: of the model.
-        config: with one beam; the best of several is known only when all are done.
-        ends: what ends a blank; eop and eos unless given.
+    The row, which stands at the first blank, holds the fills in the end. There is one beam: the
+    best of several is known only when all are done.
     """
     parts = around_blanks(prompt.text, tokenizer.special)
     before, shown = parts[0], 0

@@ -41,16 +41,10 @@ def run_replicas(
     logs: Path,
     hear: Callable[[Any], None],
 ) -> None:
-    """Run `work(*arguments, say)` in so many processes of this machine and wait for all of them.
+    """Run `work(*arguments, say)`, a function of a module, in so many processes of this machine.
 
-    An error of a replica, or an interrupt, is raised here when all have ended.
-
-    Args:
-        work: a function of a module; its processes have RANK, LOCAL_RANK and WORLD_SIZE.
-        arguments: can be pickled.
-        num_replicas: how many processes.
-        logs: folder for what they print; removed when all went well.
-        hear: takes what any of them says.
+    They have RANK, LOCAL_RANK and WORLD_SIZE. An error of one, or an interrupt, is raised here
+    when all have ended. What they print goes to `logs`, which is removed when all went well.
     """
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
