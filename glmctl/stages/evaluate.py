@@ -19,11 +19,12 @@ from glmctl import __version__
 from glmctl.core.checkpoint.durable import digest, digest_all, write_json
 from glmctl.core.data.shards import digest_of
 from glmctl.core.decode.score import MAX_TOKENS
-from glmctl.core.open import Glm, evaluating, load
+from glmctl.core.open import Glm, evaluating
 from glmctl.core.tasks.answer import answer, ask_all, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.blind import blinded
 from glmctl.core.tasks.find import Suite, find_suite, home, parts_at, places_of
+from glmctl.core.tasks.foreign import Baseline, open_any
 from glmctl.core.tasks.hub import fetched
 from glmctl.core.tasks.journal import ORIGIN, open_journal
 from glmctl.core.tasks.learned import asker_for
@@ -166,7 +167,7 @@ def run(
 
     Args:
         name: a suite, a task, or a TOML file of tasks.
-        model: what `load` opens.
+        model: what `load` opens, or the folder of any causal model of `transformers`.
         data: folder in the official layout or, for one task, its file.
         tasks: those of the suite; None: all, and of `test` also what is sent in beside them.
         split: the one to use; None: the one that the task is scored on.
@@ -191,7 +192,7 @@ def run(
     folder = out or Path("evals") / f"{suite.name if tasks else Path(name).stem}-{Path(model).name}"
     refuse_other_files(folder)
     where = choose_device(device).type
-    glm = load(model, device=where, dtype="float32" if where == "cpu" else None)
+    glm = open_any(model, where, "float32" if where == "cpu" else None)
     tensors = glm.module.state_dict() | dict(glm.heads)
     model_digest = digest_all({key: digest(tensor) for key, tensor in tensors.items()})
     origin = made_with(where)
@@ -464,6 +465,8 @@ def protocol(glm: Glm, asker: Asker, known: Taught | None) -> str:
     if asker.task.name in learned:
         is_other = known is not None and known.is_other(asker.task)
         how = f"fine-tuned for another {asker.task.name}," if is_other else "fine-tuned"
+    if isinstance(glm.module, Baseline):
+        return f"{how}, left to right, a {glm.module.kind} by transformers"
     if asker.frame.is_causal:
         return f"{how}, left to right"
     if asker.task.head:

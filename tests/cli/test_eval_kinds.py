@@ -24,6 +24,10 @@ TASKS = {
         'metrics = ["token_f1"]\ndecode = { max_new_tokens = 4 }\n',
         [{"text": "The grey cat sleeps beside the oven."}],
     ),
+    "association": (
+        'metrics = ["effect_size"]\n',
+        [{"x": "An oven.\nA loaf.", "y": "A cat.\nA mouse.", "a": "hot\nwarm", "b": "grey"}],
+    ),
     "text": (
         'metrics = ["perplexity", "word_perplexity"]\n',
         [{"text": "The bakery opens at six. " * 4}, {"text": "The cat sleeps."}],
@@ -48,7 +52,7 @@ def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, k
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out/results.json").read_text())["tasks"]["own"]
     assert result["num_questions"] == len(TASKS[kind][1])
-    assert (result["pattern"] is None) == (kind in ("infill", "text"))
+    assert (result["pattern"] is None) == (kind in ("infill", "text", "association"))
     assert (result["majority"] is None) == (kind not in ("cloze", "choice"))
     assert (result["blind"] is None) == (kind != "infill")
     lines = (tmp_path / "out/own/predictions.jsonl").read_text().splitlines()
@@ -59,9 +63,10 @@ def test_a_kind_is_scored_shown_and_written_down(glmctl, tiny_model, tmp_path, k
         "generate": "zero-shot generation",
         "infill": "zero-shot infilling of words, and of Chinese characters",
         "text": "zero-shot language modelling",
+        "association": "zero-shot means of hidden states",
     }[kind]  # fmt: skip
-    is_plain = "perplexity: less is better; not in per cent" in done.stdout
-    assert is_plain == (kind == "text")
+    is_plain = ": less is better; not in per cent" in done.stdout
+    assert is_plain == (kind in ("text", "association"))
 
 
 def test_a_perplexity_is_that_of_the_tokens_and_words_of_all_texts(glmctl, tiny_model, tmp_path):
@@ -109,6 +114,26 @@ def test_a_causal_model_reads_from_left_to_right(glmctl, chat_models, tmp_path, 
     task = json.loads(done.stdout)["tasks"]["own"]
     assert task["protocol"] == "zero-shot, left to right"
     assert not any("asked with [MASK]" in note for note in task["notes"])
+
+
+def test_a_causal_model_of_another_family_is_a_baseline_and_says_so(glmctl, tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    alphabet = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({text: i for i, text in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    end = {"bos_token": alphabet[0], "eos_token": alphabet[0]}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **end).save_pretrained(tmp_path / "gpt")
+    sizes = {"n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    config = GPT2Config(vocab_size=len(alphabet), bos_token_id=0, eos_token_id=0, **sizes)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt")
+    write_task(tmp_path, "cloze")
+    done = glmctl("eval", "own.toml", "gpt", "--data", "rows.jsonl", "--json")
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)["tasks"]["own"]
+    assert task["protocol"] == "zero-shot, left to right, a gpt2 by transformers"
+    assert task["max_length"] == 64
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,12 @@ def ratio(totals: FloatArray) -> FloatArray:
 
 
 def exp_ratio(totals: FloatArray) -> FloatArray:
-    """e to the ratio, which is cut at 20 as in the released code, [R, 2] -> [R]."""
-    return np.exp(np.minimum(ratio(totals), 20.0))
+    """e to the ratio, which is cut at 20 as in the released code, [R, 2] -> [R].
+
+    A text without spaces has no word after its first one.
+    """
+    value: FloatArray = np.exp(np.minimum(totals[:, 0] / totals[:, 1].clip(1), 20.0))
+    return value
 
 
 def f1_of(true_positive: FloatArray, predicted: FloatArray, actual: FloatArray) -> FloatArray:

@@ -272,6 +272,7 @@ VECTORS = {
         (texts((0.0, 5, 4)), 1.0),
         (texts((-1.0, 2, 4)), math.exp(0.25)),
         (texts((-90.0, 30, 3)), math.exp(20)),
+        (texts((-90.0, 30, 0)), math.exp(20)),  # one word
     ],
 }
 
