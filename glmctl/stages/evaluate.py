@@ -313,11 +313,13 @@ def refuse_other_files(folder: Path) -> None:
 def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, list[str]]:
     """Put one task to the model; gives also what is wrong with rows of its file."""
     started_at = time.monotonic()
-    task = request.task
+    task, form = request.task, request.submission
+    if form is not None:  # a table without labels has other columns, which it names
+        task = task.model_copy(update={"columns": (), "id": form.id or task.id})
     asker = asker_for(glm, task, task.decode.policy)
     if wrong := [*word_problems(asker)]:
         raise InputError(task.name, *wrong)
-    is_new = request.submission is not None
+    is_new = form is not None
     rows = read_parts(request.files, task, effort.limit, shots=request.shots, is_new=is_new)
     questions, problems = ask_all(asker, rows)
     if not questions:
@@ -331,8 +333,8 @@ def evaluate(glm: Glm, request: Request, effort: Effort) -> tuple[TaskResult, li
         "limit": effort.limit,
     }
     predictions = put(glm, asker, questions, made_from, effort, task.name)
-    if request.submission is not None:
-        write_submission(effort.folder / request.submission.file, request.submission, predictions)
+    if form is not None:
+        write_submission(effort.folder / form.file, form, predictions)
     judged = judge(predictions)
     values: dict[str, Value] = {
         metric: measure(metric, judged, task.label_names) for metric in task.metrics if not is_new

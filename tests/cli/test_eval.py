@@ -209,6 +209,31 @@ def test_the_test_split_makes_what_is_sent_in(glmctl, tiny_model, data, tmp_path
     assert (task["score"], task["metrics"], task["split"]) == (None, {}, "test")
 
 
+def test_the_tables_of_glue_are_sent_in_by_their_index(glmctl, tiny_model, tmp_path):
+    tables = {
+        "CoLA/test.tsv": "index\tsentence\n0\tThe oven is hot.\n1\tHot oven the is.\n",
+        "QQP/test.tsv": "id\tquestion1\tquestion2\n0\tIs it hot?\n1\tHot?\tIs it?\n",
+        "MNLI/test_mismatched.tsv": "index\tsentence1\tsentence2\n0\tA cat.\tA dog.\n",
+        "AX.tsv": "index\tsentence1\tsentence2\n0\tA cat.\tA dog.\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / "glue" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "glue" / name).write_text(text)
+    args = ("glue", str(tiny_model), "--data", ".", "--tasks", "cola,qqp,mnli_mm,ax")
+    done = glmctl("eval", *args, "--split", "test", "--out", "out")
+    assert "QQP/test.tsv:2: has 2 columns" in done.stderr  # its row is left out, not its number
+    with ZipFile(tmp_path / "out/submission.zip") as archive:
+        rows = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
+    assert [*rows] == ["CoLA.tsv", "QQP.tsv", "MNLI-mm.tsv", "AX.tsv"]
+    assert {lines[0] for lines in rows.values()} == {"index\tprediction"}
+    index = {name: [line.split("\t")[0] for line in lines[1:]] for name, lines in rows.items()}
+    expected = {"CoLA.tsv": ["0", "1"], "QQP.tsv": ["1"], "MNLI-mm.tsv": ["0"], "AX.tsv": ["0"]}
+    assert index == expected
+    assert {line.split("\t")[1] for line in rows["CoLA.tsv"][1:]} <= {"0", "1"}
+    (label,) = (line.split("\t")[1] for line in rows["AX.tsv"][1:])
+    assert label in ("entailment", "neutral", "contradiction")
+
+
 def test_what_is_sent_in_names_the_rows_that_it_lacks(glmctl, tiny_model, data):
     (data / "CB/test.jsonl").write_text((data / "CB/val.jsonl").read_text())
     done = glmctl("eval", "cb", str(tiny_model), "--data", "sg", "--split", "test", "--limit", "2")

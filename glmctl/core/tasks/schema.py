@@ -176,6 +176,8 @@ class SubmissionConfig(Section):
     """Its name; .tsv: a table of index and prediction, else JSON Lines of idx and label."""
     labels: Mapping[str, str | int] = {}
     """Labels that are written otherwise than in the task."""
+    id: tuple[str, ...] = ()
+    """Paths that make up the identity of a row of that file; left out: as of the others."""
     nest: tuple[str, ...] = ()
     """Paths of the lists that the parts of an id behind its first one stand in; left out: the
     last part is the idx of a line."""
