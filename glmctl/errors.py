@@ -27,30 +27,20 @@ class GlmctlError(Exception):
 
 
 class UsageError(GlmctlError):
-    """The command line or a recipe is wrong."""
-
-    exit_code = 2
+    exit_code = 2  # the command line or a recipe is wrong
 
 
 class InputError(GlmctlError):
-    """Input data, a tokenizer or a checkpoint is invalid."""
-
-    exit_code = 3
+    exit_code = 3  # input data, a tokenizer or a checkpoint is invalid
 
 
 class MachineError(GlmctlError):
-    """The machine lacks something: a GPU, memory, disk space, a permission, a package."""
-
-    exit_code = 4
+    exit_code = 4  # a GPU, memory, disk space, a permission or a package is missing
 
 
 class NumericalError(GlmctlError):
-    """Training met a loss or gradient that is not finite."""
-
-    exit_code = 5
+    exit_code = 5  # a loss or gradient is not finite
 
 
 class InterruptedRun(GlmctlError):
-    """A signal stopped the run after its state was saved; the same command continues it."""
-
-    exit_code = 75
+    exit_code = 75  # a signal stopped the run after it was saved; the same command continues it

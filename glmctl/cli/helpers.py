@@ -99,9 +99,9 @@ def pull(
     as_json: options.Json = False,
 ) -> None:
     """Fetch a model of the hub, prove every file, and say where it lies and its licence."""
-    from glmctl.stages import pull as stage
+    from glmctl.stages import hub as stage
 
-    result = stage.run(name, out=out, offline=offline)
+    result = stage.pull(name, out=out, offline=offline)
     if result.license is None:
         render.warn(f"{result.source} states no licence; ask its authors before you use it")
     render.show(result, as_json=as_json)
@@ -118,9 +118,9 @@ def push(
     as_json: options.Json = False,
 ) -> None:
     """Put a model folder on the hub, proved before, with a card made from its manifest."""
-    from glmctl.stages import push as stage
+    from glmctl.stages import hub as stage
 
-    result = stage.run(folder, name, private=private, revision=revision, message=message)
+    result = stage.push(folder, name, private=private, revision=revision, message=message)
     if result.license is None:
         render.warn(f"{folder} states no licence, so nobody may use the model")
     render.show(result, as_json=as_json)

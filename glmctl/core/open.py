@@ -109,10 +109,7 @@ class Glm(Found):
     ) -> list[list[int]]:
         """Ids that follow each row, the best one each time; for causal and chat models.
 
-        Args:
-            rows: of any length; positions are derived as for `logits`.
-            max_new_tokens: most tokens of one row.
-            ends: ids that end a row and are not given.
+        Rows are of any length. Ids of `ends` end a row and are not given.
         """
         config = DecodeConfig(max_new_tokens=max_new_tokens)
         rules = Rules(config, NO_BLANK, tuple(ends), max_new_tokens)
@@ -205,10 +202,9 @@ class Glm(Found):
             what = f"{len(choices)} lists for {len(texts)} texts; give one each"
             raise InputError("choices", what)
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
+        tokenizer = self.text_tokenizer()
         with evaluating(self.module):
-            return score_choices(
-                self.module, prompts, self.text_tokenizer(), choices, include_end=include_end
-            )
+            return score_choices(self.module, prompts, tokenizer, choices, include_end=include_end)
 
     def save(self, folder: str | Path) -> Path:
         """Write a model folder: safetensors, config.toml, the tokenizer's files, manifest.json."""

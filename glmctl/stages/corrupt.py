@@ -108,12 +108,8 @@ def corrupt_texts(
 def corrupt_source(
     inputs: Sequence[str], setting: Setting, *, jsonl: bool
 ) -> Iterator[list[Record]]:
-    """Corrupt every line of some files, or of the standard input, as many as arrive together.
-
-    ``jsonl``: the lines are JSON objects, whatever the name of the file.
-    """
-    for lines in read_lines(inputs, jsonl=jsonl):
-        yield corrupt_lines(lines, setting)
+    """Corrupt every line of files or of stdin, as many as arrive together; all JSON if `jsonl`."""
+    return (corrupt_lines(lines, setting) for lines in read_lines(inputs, jsonl=jsonl))
 
 
 def count_source(

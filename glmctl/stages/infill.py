@@ -16,10 +16,16 @@ from glmctl.core.decode.chat import (
     refuse_no_chat,
 )
 from glmctl.core.decode.explain import Explanation, explain
-from glmctl.core.decode.infill import Infilling, Prompt, insert, open_rows
+from glmctl.core.decode.infill import (
+    Infilling,
+    Prompt,
+    StreamedToken,
+    insert,
+    open_rows,
+    stream_fills,
+)
 from glmctl.core.decode.script import ScriptWatch
 from glmctl.core.decode.search import Fill
-from glmctl.core.decode.stream import StreamedToken, stream_fills
 from glmctl.core.open import Glm, load
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.family import answer_ends

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from glmctl.core.checkpoint.folder import Found, refuse_other_files
+from glmctl.core.checkpoint.folder import refuse_other_files
 from glmctl.core.model.glm import GLM
 from glmctl.core.open import Glm, build, load
 from glmctl.core.quantization.absmax import dequantize, pack, quantize
@@ -112,8 +112,8 @@ def run(
     )
     if is_good:
         section = QuantizationConfig(method=config.method, bits=config.bits)
-        quantized = Found(glm.config, tensors, None, glm.objective, quantize=section)
-        replace(glm, module=build(quantized, config.model), quantize=section).save(out)
+        quantized = replace(glm, tensors=tensors, quantize=section)
+        replace(quantized, module=build(quantized, config.model)).save(out)
     return result
 
 

@@ -239,14 +239,17 @@ def decode(
 def decode_line(line: Line, tokenizer: Tokenizer, *, one_line: bool) -> Record:
     """The text of the ids that a line holds, or what is wrong with them."""
     words = line.text.split()
-    if wrong := [word for word in words if not (word.isdecimal() and len(word) < MAX_DIGITS)]:
-        return replace(line, error=f"{wrong[0]!r} is not an id; ids are whole numbers").record()
-    ids = [*map(int, words)]
-    try:
-        text = tokenizer.decode(ids)
-    except InputError as problem:
-        return replace(line, error=str(problem)).record()
+    wrong = [word for word in words if not (word.isdecimal() and len(word) < MAX_DIGITS)]
+    ids = [] if wrong else [*map(int, words)]
+    text, problem = "", line.error
+    if wrong:
+        problem = f"{wrong[0]!r} is not an id; ids are whole numbers"
+    else:
+        try:
+            text = tokenizer.decode(ids)
+        except InputError as error:
+            problem = str(error)
     if one_line and "\n" in text:
-        return replace(line, error="the text has several lines; --json shows it").record()
-    record = replace(line, text=text).record()
-    return record if line.error is not None else record | {"ids": ids}
+        problem = "the text has several lines; --json shows it"
+    record = replace(line, text=text, error=problem).record()
+    return record if problem is not None else record | {"ids": ids}

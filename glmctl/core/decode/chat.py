@@ -77,9 +77,14 @@ def message_ids(messages: Sequence[Message], tokenizer: Tokenizer, place: str) -
         return [*tokenizer.encode(text, special=False), *start]
     if layout == "chatglm2":
         return [*start, *tokenizer.encode(rounds(messages, layout), special=False)]
+    # A message stands on a line of its own, which transformers reads as one text.
+    in_one = tokenizer.config.kind == "tokenizer_json"
     ids = start
     for message in messages:
-        ids += [special.strings[f"<|{message.role}|>"], *spoken(message.content, tokenizer)]
+        parts = [f"\n{message.content}"] if in_one else ["\n", message.content]
+        ids.append(special.strings[f"<|{message.role}|>"])
+        for part in parts:
+            ids += tokenizer.encode(part, special=False)
     line_end = tokenizer.encode("\n") if layout == "glm-4-0414" else []
     return [*ids, special.strings["<|assistant|>"], *line_end]
 
@@ -89,33 +94,22 @@ def rounds(messages: Sequence[Message], layout: str) -> str:
     number, question, after = ROUNDS[layout]
     text = ""
     for index, message in enumerate(messages):
-        is_question = index % 2 == 0
-        said = question.format(number + index // 2, message.content)
-        text += said if is_question else message.content + after
+        is_answer = index % 2
+        asked = question.format(number + index // 2, message.content)
+        text += message.content + after if is_answer else asked
     return text
 
 
-def spoken(content: str, tokenizer: Tokenizer) -> list[int]:
-    """A message behind its role: on a line of its own, which transformers reads as one text."""
-    if tokenizer.config.kind == "tokenizer_json":
-        return tokenizer.encode(f"\n{content}", special=False)
-    return tokenizer.encode("\n", special=False) + tokenizer.encode(content, special=False)
-
-
 def refuse_other_roles(roles: Sequence[str], layout: str, place: str) -> None:
+    """Refuse what the model never saw: other roles, in another order, or no question at the end."""
     if layout in ROUNDS:
-        expected = [("user", "assistant")[index % 2] for index in range(len(roles))]
-        if [*roles] != expected or expected[-1] != "user":
-            raise InputError(
-                place,
-                f"has the roles {', '.join(roles)}; {layout} knows user and assistant in turn, "
-                "user first and last",
-            )
-        return
-    unknown = [role for role in roles if role not in ROLES]
-    if unknown or roles[-1] not in ("user", "observation"):
-        raise InputError(
-            place,
-            f"has the roles {', '.join(roles)}; {layout} knows {', '.join(ROLES)}, and answers "
-            "user or observation, which must be last",
+        is_known = len(roles) % 2 and all(
+            role == ("user", "assistant")[index % 2] for index, role in enumerate(roles)
         )
+        known = f"{layout} knows user and assistant in turn, user first and last"
+    else:
+        is_known = {*roles} <= {*ROLES} and roles[-1] in ("user", "observation")
+        names = ", ".join(ROLES)
+        known = f"{layout} knows {names}, and answers user or observation, which must be last"
+    if not is_known:
+        raise InputError(place, f"has the roles {', '.join(roles)}; {known}")

@@ -37,19 +37,13 @@ def explain(prompt: Prompt, fills: Sequence[Fill], tokenizer: Tokenizer) -> Expl
     """Name the tokens by which a text was filled; not for choices, which are scored whole."""
     blanks = []
     for place, fill in zip(prompt.places, fills, strict=True):
-        chosen = fill.ids if fill.end is None else (*fill.ids, fill.end)
-        fed = (tokenizer.special.sop, *chosen[:-1])
-        steps = zip(fed, chosen, fill.token_log_probs, strict=True)
+        ends = () if fill.end is None else (fill.end,)
+        names = [tokenizer.token_text(id) for id in (tokenizer.special.sop, *fill.ids, *ends)]
+        steps = enumerate(zip(names, names[1:], fill.token_log_probs, strict=False), 1)
         blanks.append(
             tuple(
-                FedToken(
-                    tokenizer.token_text(reads),
-                    place,
-                    i,
-                    tokenizer.token_text(chooses),
-                    exp(log_prob),
-                )
-                for i, (reads, chooses, log_prob) in enumerate(steps, 1)
+                FedToken(reads, place, i, chooses, exp(log_prob))
+                for i, (reads, chooses, log_prob) in steps
             )
         )
     return Explanation(len(prompt.part_a), tuple(shown_tokens(prompt, tokenizer)), tuple(blanks))

@@ -28,6 +28,7 @@ from glmctl.recipe.schema import DecodeConfig
 
 # Tokens of a blank for which a cache has room before it grows; most blanks are shorter.
 FIRST_ROOM = 64
+INCOMPLETE = "\ufffd"  # bytes that are no character yet; the next token may complete it
 
 
 class Fed(NamedTuple):
@@ -100,6 +101,16 @@ class Blank:
 
 
 @dataclass(frozen=True)
+class StreamedToken:
+    """A token as it was chosen, the end of a blank included."""
+
+    blank: int  # number of the blank, from 1
+    token_id: int
+    text: str  # what the text grows by; all of these together are the filled text
+    log_prob: float
+
+
+@dataclass(frozen=True)
 class Infilling:
     """A text whose blanks are filled."""
 
@@ -117,21 +128,20 @@ def make_prompt(text: str, tokenizer: Tokenizer, max_positions: int, place: str)
     if not {*part_a[-1:]} & (blanks if is_chatglm else {special.gmask}):
         part_a.append(special.eos)
     places = tuple(place for place, token in enumerate(part_a) if token in blanks)
+    problem = None
     if not places:
-        raise InputError(
-            place, "holds no blank; write [MASK] (or [sMASK], [gMASK]) where something is missing"
+        problem = "holds no blank; write [MASK] (or [sMASK], [gMASK]) where something is missing"
+    elif is_chatglm and len(places) > 1:
+        problem = (
+            f"holds {len(places)} blanks; ChatGLM-6B fills one of a text, so write it so often"
         )
-    if is_chatglm and len(places) > 1:
-        raise InputError(
-            place,
-            f"holds {len(places)} blanks; ChatGLM-6B fills one of a text, so write it so often",
-        )
-    if len(part_a) > max_positions:
-        raise InputError(
-            place,
+    elif len(part_a) > max_positions:
+        problem = (
             f"is {len(part_a):,} tokens long and the model has {max_positions:,} positions; "
-            "shorten it",
+            "shorten it"
         )
+    if problem is not None:
+        raise InputError(place, problem)
     return Prompt(text, tuple(part_a), places)
 
 
@@ -177,6 +187,35 @@ def rules_of(
     # The token before the last one is fed at place `limit` of the span, the last one never.
     limit = min(config.max_new_tokens, model.config.max_positions)
     return Rules(config, special.sop, ends or (special.eop, special.eos), limit)
+
+
+def stream_fills(
+    model: GLM,
+    prompt: Prompt,
+    row: Row,
+    tokenizer: Tokenizer,
+    config: DecodeConfig,
+    ends: tuple[int, ...] = (),
+) -> Iterator[StreamedToken]:
+    """Fill the blanks of one prompt and give each token as it is chosen.
+
+    The row, which stands at the first blank, holds the fills in the end. There is one beam: the
+    best of several is known only when all are done.
+    """
+    parts = around_blanks(prompt.text, tokenizer.special)
+    before, shown = parts[0], 0
+    rules = rules_of(model, tokenizer.special, config, ends)
+    for ((candidate, *_),) in advance(model, [prompt], [row], rules, tokenizer.size):
+        is_closed = not row.beams[0].ids
+        blank = len(row.fills) if is_closed else len(row.fills) + 1
+        ids = row.fills[-1].ids if is_closed else row.beams[0].ids
+        text = before + words_after(before, ids, tokenizer)
+        if is_closed:
+            text = before = text + parts[blank]
+        else:
+            text = text.rstrip(INCOMPLETE)
+        grown, shown = text[shown:], max(shown, len(text))
+        yield StreamedToken(blank, candidate.token, grown, candidate.log_prob)
 
 
 @torch.inference_mode()

@@ -30,19 +30,16 @@ class ScriptWatch:
         (script, _), *_ = scripts.most_common(1)
         if self.num_letters[script] >= ENOUGH:
             return None
-        num_tokens: Counter[int] = Counter()  # of each character
-        unknown: set[int] = set()
+        num_tokens: Counter[int] = Counter()  # of each character; two for an unknown one
         specials = {*self.tokenizer.special.strings.values()}
+        unknown = self.tokenizer.special.unk
         for piece in self.tokenizer.pieces(text):
-            covered = range(piece.start, piece.stop)
-            if piece.id == self.tokenizer.special.unk:
-                unknown.update(covered)
-            elif piece.id not in specials:
-                num_tokens.update(covered)
-        unknown.update(place for place, count in num_tokens.items() if count > 1)
-        letters = [place for place in {*num_tokens, *unknown} if script_of(text[place]) == script]
+            weight = 2 if piece.id == unknown else int(piece.id not in specials)
+            for place in range(piece.start, piece.stop):
+                num_tokens[place] += weight
+        letters = [n for place, n in num_tokens.items() if n and script_of(text[place]) == script]
+        num_unknown = sum(n > 1 for n in letters)
         self.num_letters[script] += len(letters)
-        num_unknown = len(unknown.intersection(letters))
         if 2 * num_unknown <= len(letters):
             return None
         self.num_letters[script] = ENOUGH

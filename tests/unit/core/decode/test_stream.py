@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from glmctl.core.decode.infill import insert, open_rows
-from glmctl.core.decode.stream import stream_fills
+from glmctl.core.decode.infill import insert, open_rows, stream_fills
 from glmctl.core.open import load
 from glmctl.recipe.schema import DecodeConfig
 

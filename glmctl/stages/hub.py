@@ -1,12 +1,13 @@
-"""Putting a model folder on the hub, with a card that is made from its manifest."""
+"""Models from the hub, every file proved, and to it, with a card made from their manifest."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from glmctl.core.checkpoint import hub
+from glmctl.core.checkpoint import durable, hub
 from glmctl.core.checkpoint.folder import Found, read_model_folder
 from glmctl.core.tokenizer.load import is_offline
 from glmctl.errors import MachineError, UsageError
@@ -37,6 +38,41 @@ Licence: {license}. Trained on: {abilities}.
 
 
 @dataclass(frozen=True)
+class PullResult:
+    """What was fetched, each file of it with the digest that the hub states."""
+
+    source: str
+    commit: str
+    license: str | None
+    num_files: int
+    model_bytes: int
+    place: str
+
+
+def pull(name: str, *, out: Path | None, offline: bool) -> PullResult:
+    """Fetch a model and prove every file of it; a copy in `out` has its source recorded beside."""
+    if out is not None and out.exists() and hub.read_record(out) is None and any(out.iterdir()):
+        raise UsageError(str(out), "holds files that no pull put there; name another folder")
+    place = hub.fetch(name, offline=offline, proves=True)
+    record = hub.read_record(place)
+    assert record is not None
+    files = [*record["digests"]]
+    if out is not None:
+        with durable.publish(out) as scratch:
+            for file in [*files, hub.RECORD_FILE]:
+                shutil.copyfile(place / file, scratch / file)
+        place = out
+    return PullResult(
+        source=record["source"],
+        commit=record["commit"],
+        license=record["license"],
+        num_files=len(files),
+        model_bytes=sum((place / file).stat().st_size for file in files),
+        place=str(place),
+    )
+
+
+@dataclass(frozen=True)
 class PushResult:
     """What is on the hub now."""
 
@@ -49,7 +85,7 @@ class PushResult:
     page: str
 
 
-def run(
+def push(
     folder: Path, name: str, *, private: bool, revision: str | None, message: str | None
 ) -> PushResult:
     """Prove a model folder and put it on the hub, in a repository and branch made when new."""
