@@ -124,8 +124,8 @@ class Glm(Found):
         # Positions of what follows depend on what stands before, so any filler does.
         filled = torch.tensor([[*ids, *[ids[-1]] * max_new_tokens]])
         places, (num_seen,) = self.reader.read(filled, None, None)
-        in_text, in_span = places[:, 0].tolist()
-        return Beginning(text, tuple(ids), (len(ids),), (in_text, in_span), num_seen)
+        layout = [(in_text, in_span) for in_text, in_span in places[:, 0].T.tolist()]
+        return Beginning(text, tuple(ids), (len(ids),), layout, num_seen)
 
     def infill(
         self,

@@ -9,14 +9,13 @@ Shapes: R texts still being filled, K beams of each, T packed tokens.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from glmctl.core.decode.sampling import blocked_tokens, draw, without
-from glmctl.core.decode.search import Candidate, Fill, Finish, Row, Rules, rank
+from glmctl.core.decode.search import Candidate, Fill, Finish, Row, Rules, Token, rank
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
@@ -26,18 +25,8 @@ from glmctl.core.tokenizer.special import SpecialTokens
 from glmctl.errors import InputError
 from glmctl.recipe.schema import DecodeConfig
 
-# Tokens of a blank for which a cache has room before it grows; most blanks are shorter.
-FIRST_ROOM = 64
+FIRST_ROOM = 64  # tokens of a blank for which a cache has room before it grows; most are shorter
 INCOMPLETE = "\ufffd"  # bytes that are no character yet; the next token may complete it
-
-
-class Fed(NamedTuple):
-    """What a model reads before its first choice."""
-
-    ids: Sequence[int]
-    places: Sequence[int]
-    in_span: Sequence[int]
-    part_a_length: int
 
 
 @dataclass(frozen=True)
@@ -48,11 +37,10 @@ class Prompt:
     part_a: tuple[int, ...]
     places: tuple[int, ...]  # of the blanks in Part A
 
-    def fed(self, sop: int) -> Fed:
-        """Part A, and the sop that opens the first blank."""
-        length = len(self.part_a)
-        places = (*range(length), self.places[0])
-        return Fed((*self.part_a, sop), places, (*[0] * length, 1), length)
+    def fed(self, sop: int) -> tuple[list[Token], int]:
+        """Part A, of which all sees all, and the sop that opens the first blank; its length."""
+        part_a = [(token, place, 0) for place, token in enumerate(self.part_a)]
+        return [*part_a, (sop, self.places[0], 1)], len(part_a)
 
     def open(self, key: int) -> Row:
         """The text at the start of its first blank."""
@@ -63,17 +51,15 @@ class Prompt:
 class Beginning(Prompt):
     """Ids that causal and chat models go on with, by the same search; all are in `part_a`."""
 
-    layout: tuple[Sequence[int], Sequence[int]]
-    """Both places of these ids and of all that may follow."""
+    layout: Sequence[tuple[int, int]]  # both places of these ids and of all that may follow
     num_seen: int  # ids that see each other, the first ones
 
-    def fed(self, sop: int) -> Fed:
-        places, in_span = (row[: len(self.part_a)] for row in self.layout)
-        return Fed(self.part_a, places, in_span, self.num_seen)
+    def fed(self, sop: int) -> tuple[list[Token], int]:
+        pairs = zip(self.part_a, self.layout, strict=False)
+        return [(token, *places) for token, places in pairs], self.num_seen
 
     def open(self, key: int) -> Row:
-        ahead = [*zip(*self.layout, strict=True)][len(self.part_a) :]
-        return Row(self.places, key, ahead)
+        return Row(self.places, key, self.layout[len(self.part_a) :])
 
 
 @dataclass(frozen=True)
@@ -286,16 +272,11 @@ def offer(
 def prefill(model: GLM, prompts: Sequence[Prompt], sop: int, cache: KeyValueCache) -> Tensor:
     """Run what is fed to every prompt at once, [R, H] at the last tokens."""
     device = model.word_embedding.weight.device
-    fed = [prompt.fed(sop) for prompt in prompts]
-    ids = [token for text in fed for token in text.ids]
-    places = [place for text in fed for place in text.places]
-    in_span = [offset for text in fed for offset in text.in_span]
-    segments = Segments(
-        tuple(len(text.ids) for text in fed), tuple(text.part_a_length for text in fed)
-    )
-    position_ids = torch.tensor([places, in_span], device=device)  # [2, T]
+    rows, part_a_lengths = zip(*(prompt.fed(sop) for prompt in prompts), strict=True)
+    tokens = torch.tensor([token for row in rows for token in row], device=device)  # [T, 3]
+    segments = Segments(tuple(map(len, rows)), part_a_lengths)
     ends = torch.tensor(segments.lengths, device=device).cumsum(0) - 1  # [R]
-    return model.hidden(torch.tensor(ids, device=device), position_ids, segments, ends, cache)
+    return model.hidden(tokens[:, 0], tokens[:, 1:].T, segments, ends, cache)
 
 
 def insert(prompt: Prompt, fills: Sequence[Fill], tokenizer: Tokenizer) -> Infilling:

@@ -18,18 +18,15 @@ import torch
 from torch import Tensor
 
 from glmctl.core.decode.infill import Prompt, around_blanks
-from glmctl.core.decode.search import Fill
+from glmctl.core.decode.search import Fill, Token
 from glmctl.core.model.glm import GLM
 from glmctl.core.model.sight import Segments
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError
 
-# Tokens of one forward pass; more candidates are scored in several.
-MAX_TOKENS = 1 << 13
-# Rows of which all logits are in the memory at once.
-MAX_ROWS = 1 << 9
+MAX_TOKENS = 1 << 13  # of one forward pass; more candidates are scored in several
+MAX_ROWS = 1 << 9  # of which all logits are in the memory at once
 
-Token = tuple[int, int, int]  # id, place in Part A and place in the span
 Sample = tuple[tuple[int, ...], tuple[Token, ...] | Literal[False]]
 """What its pieces share: Part A or, where they share nothing, the one piece."""
 

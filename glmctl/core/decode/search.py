@@ -29,6 +29,7 @@ from torch import Tensor
 from glmctl.recipe.schema import DecodeConfig
 
 Finish = Literal["end", "length", "choice"]
+Token = tuple[int, int, int]  # id, place in Part A and place in the span
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Row:
         best = self.beams[0].finish(None, rules.config.length_penalty)
         return self.finished[-1].score >= best.score
 
-    def next_inputs(self, rules: Rules) -> Iterator[tuple[int, int, int]]:
+    def next_inputs(self, rules: Rules) -> Iterator[Token]:
         """Token, place in Part A and place in the span that each beam is fed; sop opens a blank.
 
         A token that filled a blank up to its limit is never fed, as in the original. Missing beams
