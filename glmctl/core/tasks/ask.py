@@ -14,13 +14,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 
 from glmctl.core.decode.infill import Prompt, insert, make_prompt
 from glmctl.core.decode.score import Candidate, Score
-from glmctl.core.decode.search import Fill
+from glmctl.core.decode.search import Fill, Token
 from glmctl.core.tasks.frame import Ids, frame_of
 from glmctl.core.tasks.read import Example
 from glmctl.core.tasks.schema import (
@@ -93,6 +93,8 @@ class Question:
     """What the model writes into, where answers are written."""
     num_shots: int = 0
     """Worked examples that it shows."""
+    hidden: tuple[Ids, ...] = ()
+    """Of kind infill: what stood in each blank."""
 
     @property
     def part_a(self) -> Ids:
@@ -374,7 +376,8 @@ class Asker:
         return Question(example, (), (), around.is_cut, prompt)
 
     def answers_to(self, question: Question) -> Iterator[Candidate]:
-        """The right answers of a question whose answer is written, as they are learned.
+        """The right answers of a question whose answer is written, as they are learned; of a text
+        with hidden words what stood in each blank, with those before it in sight.
 
         An answer longer than the model may write loses its end.
 
@@ -382,12 +385,19 @@ class Asker:
             ValueError: one is empty.
         """
         assert question.prompt is not None
+        most = self.task.decode.max_new_tokens
+        if self.task.kind == "infill":
+            known: tuple[Token, ...] = ()  # of the blanks to the left
+            for place, ids in zip(question.prompt.places, question.hidden, strict=True):
+                blank = Candidate(question.part_a, known, place, (*ids, self.special.eop)[:most])
+                yield blank
+                known = blank.piece(self.special.sop)
+            return
         for gold in dict.fromkeys(question.example.golds):
             if not gold.strip():
                 raise ValueError("has an empty right answer; write something or leave the row out")
             ids = self.answer_ids({**question.example.fields, CHOICE: gold})
-            written = ids[: self.task.decode.max_new_tokens]
-            yield Candidate(question.part_a, (), question.prompt.places[0], written)
+            yield Candidate(question.part_a, (), question.prompt.places[0], ids[:most])
 
     def answer_ids(self, fields: Mapping[str, str]) -> Ids:
         """An answer as it is written, with its end."""
@@ -409,16 +419,20 @@ class Asker:
             raise ValueError(f"has {len(words)} words, of which none is hidden; leave it out")
         seed = zlib.crc32(whole.encode())
         hidden = {*np.random.default_rng(seed).choice(len(words), number, replace=False).tolist()}
+        pieces = [
+            (is_hidden, "".join(words[place] for place in places))
+            for is_hidden, places in groupby(range(len(words)), hidden.__contains__)
+        ]
         text = "".join(
-            word if place not in hidden else " [MASK]" if word.startswith(" ") else "[MASK]"
-            for place, word in enumerate(words)
-            if place not in hidden or place - 1 not in hidden
+            piece if not is_hidden else " [MASK]" if piece.startswith(" ") else "[MASK]"
+            for is_hidden, piece in pieces
         )
         try:
             prompt = make_prompt(text, self.tokenizer, self.max_length, example.place)
         except InputError as error:
             raise ValueError("; ".join(error.problems)) from None
-        return Question(replace(example, golds=(whole,)), (), (), False, prompt)
+        taken = tuple(self.encode(piece) for is_hidden, piece in pieces if is_hidden)
+        return Question(replace(example, golds=(whole,)), (), (), False, prompt, hidden=taken)
 
     def lay_apart(self, example: Example) -> Question:
         """Each of the texts of four sets, once.

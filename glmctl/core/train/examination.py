@@ -13,6 +13,7 @@ from glmctl.core.open import evaluating
 from glmctl.core.tasks.answer import answer, judge
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.metrics import measure
+from glmctl.core.tasks.schema import WRITTEN
 from glmctl.core.train.lessons import right_places
 from glmctl.core.train.precision import arithmetic
 from glmctl.recipe.schema import TrainConfig
@@ -44,7 +45,7 @@ class Examination:
         device = model.word_embedding.weight.device
         with evaluating(model), arithmetic(config, device):
             predictions = answer(model, self.asker, self.questions, lambda _: None)
-            if self.asker.task.kind == "generate":
+            if self.asker.task.kind in WRITTEN:
                 dev_loss = self.token_loss(model)
             else:
                 dev_loss = self.mean_loss(predictions)

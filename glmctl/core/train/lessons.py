@@ -27,6 +27,7 @@ from glmctl.core.objective.draws import sample_keys
 from glmctl.core.tasks.answer import shape_of
 from glmctl.core.tasks.ask import Asker, Question
 from glmctl.core.tasks.repeats import content
+from glmctl.core.tasks.schema import WRITTEN
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,16 @@ class Lesson:
 def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
     """One lesson for each right answer; the other right ones are no candidates then.
 
-    An answer that is written has no wrong candidates. A claim that is false teaches nothing.
+    An answer that is written has no wrong candidates; all blanks of a text are one. A claim that is
+    false teaches nothing.
 
     Raises:
         ValueError: none of the candidates is right.
     """
-    if asker.task.kind == "generate":
-        for candidate in asker.answers_to(question):
-            yield Lesson(replace(question, candidates=(candidate,), prompt=None), 0)
+    if asker.task.kind in WRITTEN:
+        rights = [*asker.answers_to(question)]
+        for given in [rights] if asker.task.kind == "infill" else [[it] for it in rights]:
+            yield Lesson(replace(question, candidates=tuple(given), prompt=None), 0)
         return
     answers, places = question.answers, right_places(asker, question)
     if not places and not asker.task.first_is_claim:
@@ -163,7 +166,7 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
         return batch_of(texts, Classes(question, place, right), len(lessons))
     candidates = [it for lesson in lessons for it in lesson.question.candidates]
     packed = pack(candidates, asker.special.sop)
-    if asker.task.kind == "generate" or (
+    if asker.task.kind in WRITTEN or (
         asker.task.first_is_claim and len(candidates) == len(lessons)
     ):
         written = Written(packed.rows, asker.task.label_smoothing)

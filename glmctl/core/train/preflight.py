@@ -13,7 +13,7 @@ from glmctl.core.tasks.ask import Asker, Question
 from glmctl.core.tasks.frame import Ids
 from glmctl.core.tasks.read import named, read_examples
 from glmctl.core.tasks.repeats import repeats
-from glmctl.core.tasks.schema import CHOICE, SLOT
+from glmctl.core.tasks.schema import CHOICE, SLOT, WRITTEN
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
 from glmctl.errors import InputError
@@ -100,6 +100,8 @@ def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
         texts = [tokenizer.decode(it.targets) for it in question.candidates]
         if not question.candidates[right].targets:  # a head tells the answers apart
             texts = [*question.answers]
+        if not question.answers:  # written, one blank after another
+            texts = ["<< >>".join(texts)]
         wrong = [text for place, text in enumerate(texts) if place != right]
         others = " | ".join(wrong[:NUM_SHOWN]) + " | ..." * (len(wrong) > NUM_SHOWN)
         against = f" against {others}" if wrong else ""
@@ -148,7 +150,7 @@ def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Itera
                 "shorten the pattern, or raise max_length where the model has room"
             )
             return
-    if asker.task.kind == "generate":
+    if asker.task.kind in WRITTEN:
         yield from written_problems(asker, lessons, file)
     elif asker.task.first_is_claim:
         if not lessons:
