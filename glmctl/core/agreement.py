@@ -16,8 +16,7 @@ from glmctl.core.checkpoint.folder import Found
 from glmctl.core.checkpoint.write import computed_values
 from glmctl.core.model.block import Block
 from glmctl.core.model.glm import GLM
-from glmctl.core.model.position import RelativePositions
-from glmctl.core.model.rotary import Turns
+from glmctl.core.model.position import RelativePositions, Turns
 from glmctl.core.model.sight import Segments, Sight
 from glmctl.core.open import WithoutInit
 from glmctl.core.quantization.swap import dequantized

@@ -9,13 +9,14 @@ Shapes: T tokens of all samples, M wanted rows, S tokens of one sample, A of its
 H hidden, N heads, G heads of keys and values, D per head, P prefix tokens, R rows of a cache.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glmctl.core.model.cache import LayerCache, by_row
-from glmctl.core.model.position import RelativePositions
-from glmctl.core.model.rotary import Turns
+from glmctl.core.model.position import RelativePositions, Turns
 from glmctl.core.model.sight import Queries, Sight
 from glmctl.recipe.model import ModelConfig
 
@@ -73,7 +74,6 @@ class Attention(nn.Module):
             q, k = positions.of(wanted).turn(q), positions.turn(k)
         if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not CPU_HAS_AMX:
             q, k, v = q.float(), k.float(), v.float()
-        dropout = self.dropout if self.training else 0.0
         asked = [run.num_rows for run in sight.runs]
         held = [run.num_samples * run.length for run in sight.runs]
         mixed = []
@@ -89,13 +89,8 @@ class Attention(nn.Module):
             if cache is not None:
                 cache.store(first, k_run, v_run)
             first += run.num_samples
-            if isinstance(positions, RelativePositions):
-                assert self.relative is not None
-                bias = sight.bias(run) if run.length > run.part_a_length else None
-                a = run.part_a_length
-                out = positions.attend(q_run, k_run, v_run, self.relative, bias, a, dropout)
-            else:
-                out = self.attend(q_run, k_run, v_run, sight, run)
+            relative = positions if isinstance(positions, RelativePositions) else None
+            out = self.attend(q_run, k_run, v_run, sight, run, relative)
             mixed.append(out.transpose(1, 2).flatten(0, 1))
         return self.output(torch.cat(mixed).flatten(1).to(x.dtype))  # type: ignore[no-any-return]
 
@@ -116,28 +111,40 @@ class Attention(nn.Module):
         keys, values = self.prefix.to(k.dtype).expand(len(k), *self.prefix.shape).unbind(1)
         return torch.cat([keys, k], 2), torch.cat([values, v], 2)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, sight: Sight, run: Queries) -> Tensor:
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sight: Sight,
+        run: Queries,
+        relative: RelativePositions | None,
+    ) -> Tensor:
         """A run of samples: q [samples, N, rows, D], k and v [samples, G, P + S, D] -> as q."""
-        dropout = self.dropout if self.training else 0.0
-        if sight.is_causal(run):
-            return F.scaled_dot_product_attention(
-                q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=self.is_grouped
-            )
+        attention = partial(
+            F.scaled_dot_product_attention,
+            dropout_p=self.dropout if self.training else 0.0,
+            enable_gqa=self.is_grouped,
+        )
+        scores = None  # of the distances, for some rows
+        if relative is not None:
+            assert self.relative is not None
+            distances = self.relative(relative.sinusoids(run.length, q))
+            scores = partial(relative.bias, q, distances.unflatten(1, q.shape[1::2]))
+            q = q + relative.content_bias[:, None]
+        elif sight.is_causal(run):
+            return attention(q, k, v, is_causal=True)
         a = self.num_prefix + run.part_a_length
         q_a, q_b = q.split([run.num_in_a, run.num_in_b], 2)
         out = []
         if run.num_in_a:
-            seen = k[:, :, :a], v[:, :, :a]
-            out.append(
-                F.scaled_dot_product_attention(
-                    q_a, *seen, dropout_p=dropout, enable_gqa=self.is_grouped
-                )
-            )
+            bias = None if scores is None else scores(0, a)[..., :a].to(q.dtype)
+            out.append(attention(q_a, k[:, :, :a], v[:, :, :a], bias))
         if run.num_in_b:
-            bias = sight.bias(run).to(q.dtype)
-            out.append(
-                F.scaled_dot_product_attention(q_b, k, v, bias, dropout, enable_gqa=self.is_grouped)
-            )
+            bias = sight.bias(run)
+            if scores is not None:
+                bias = scores(a, run.length) + bias
+            out.append(attention(q_b, k, v, bias.to(q.dtype)))
         return torch.cat(out, 2) if out else q
 
     def step(self, x: Tensor, turns: Turns | None, cache: LayerCache) -> Tensor:

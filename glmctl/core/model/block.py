@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from glmctl.core.model.attention import Attention
 from glmctl.core.model.cache import LayerCache
-from glmctl.core.model.position import RelativePositions
-from glmctl.core.model.rotary import Turns
+from glmctl.core.model.position import RelativePositions, Turns
 from glmctl.core.model.sight import Sight
 from glmctl.recipe.model import ModelConfig
 
@@ -87,20 +86,20 @@ class Block(nn.Module):
         normed = self.attention_norm(x)
         mixed = self.attention(normed, sight, wanted, positions, cache)
         stream = normed if self.adds_to_normed else x
-        mixed = self.drop(self.attention_out_norm(mixed))
-        x = self.scaled(stream if wanted is None else stream[wanted]) + mixed
-        normed = self.ffn_norm(x)
-        fed = self.drop(self.ffn_out_norm(self.ffn(normed)))
-        return self.scaled(normed if self.adds_to_normed else x) + fed
+        return self.feed(stream if wanted is None else stream[wanted], mixed)
 
     def step(self, x: Tensor, turns: Turns | None, cache: LayerCache) -> Tensor:
         """One more token for every row of the cache, [R, H]."""
         normed = self.attention_norm(x)
-        mixed = self.attention_out_norm(self.attention.step(normed, turns, cache))
-        x = self.scaled(normed if self.adds_to_normed else x) + mixed
+        mixed = self.attention.step(normed, turns, cache)
+        return self.feed(normed if self.adds_to_normed else x, mixed)
+
+    def feed(self, stream: Tensor, mixed: Tensor) -> Tensor:
+        """Add what attention made of the stream, then what the feed-forward part makes of both."""
+        x = self.scaled(stream) + self.drop(self.attention_out_norm(mixed))
         normed = self.ffn_norm(x)
-        fed = self.ffn_out_norm(self.ffn(normed))
-        return self.scaled(normed if self.adds_to_normed else x) + fed  # type: ignore[no-any-return]
+        fed = self.drop(self.ffn_out_norm(self.ffn(normed)))
+        return self.scaled(normed if self.adds_to_normed else x) + fed
 
     def scaled(self, stream: Tensor) -> Tensor:
         return stream if self.residual_scale is None else stream * self.residual_scale

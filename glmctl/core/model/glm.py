@@ -18,9 +18,8 @@ from glmctl.core.model.block import Block, make_norm
 from glmctl.core.model.cache import KeyValueCache
 from glmctl.core.model.heads import Aim, Classes, exact_logits, summed_cross_entropy
 from glmctl.core.model.init import init_weights
-from glmctl.core.model.position import RelativePositions
+from glmctl.core.model.position import RelativePositions, RotaryPositions
 from glmctl.core.model.prompt import ClassificationHead, PromptEncoder
-from glmctl.core.model.rotary import RotaryPositions
 from glmctl.core.model.sight import Segments, Sight
 from glmctl.recipe.model import ModelConfig
 
