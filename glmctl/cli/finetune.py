@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from glmctl.stages.finetune import FinetuneResult, MatrixResult
 
 EXAMPLE = '--data FILE --pattern "{review} It was [MASK]." --verbalizer "1=good,0=bad"'
+NEXT = "next: glmctl finetune --model {} --predict FILE --out FILE"
 Text = str | None
 File = Path | None
 
@@ -167,6 +168,8 @@ def show_matrix(result: MatrixResult) -> None:
     ]
     heads = ("metric", "mean", "deviation", "runs", "")
     render.table((*result.rows[0].values, *heads), lines)
+    best = max(result.runs.values(), key=lambda run: run.score)
+    render.note(NEXT.format(best.run_dir))
 
 
 def find(
@@ -198,7 +201,7 @@ def show_scores(result: FinetuneResult) -> None:
     before, after = result.perplexity_before, result.perplexity_after
     change = f"{before:.2f} before, {after:.2f} after ({100 * result.forgetting:+.1f} %)"
     render.say(f"perplexity of other text {change}")
-    render.note(f"next: glmctl finetune --model {result.run_dir} --predict FILE --out FILE")
+    render.note(NEXT.format(result.run_dir))
 
 
 def label_rows(model: str, file: Path, out: Path, device: Text, *, as_json: bool) -> None:
