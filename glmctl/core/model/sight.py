@@ -9,12 +9,10 @@ Shapes: T tokens of all samples, M wanted rows, S tokens of one sample, A of its
 tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -61,16 +59,12 @@ class Queries:
     def num_rows(self) -> int:
         return self.num_samples * (self.num_in_a + self.num_in_b)
 
-    def fits(self, other: Queries) -> bool:
-        """Whether the other sample's rows ask for the same."""
-        return (
-            self.in_b is None
-            and other.in_b is None
-            and self.length == other.length
-            and self.part_a_length == other.part_a_length
-            and self.pieces == other.pieces
-            and self.num_in_a == other.num_in_a in (0, self.part_a_length)
-        )
+    @property
+    def shape(self) -> object:
+        """Equal for neighbours that share a kernel call."""
+        if self.in_b is not None or self.num_in_a not in (0, self.part_a_length):
+            return object()
+        return self.length, self.part_a_length, self.pieces, self.num_in_a
 
 
 class Sight:
@@ -155,13 +149,6 @@ def some_rows(segments: Segments, wanted: Tensor) -> Iterator[Queries]:
 
 def merge(samples: Iterable[Queries]) -> Iterator[Queries]:
     """Join neighbours of one shape into runs: one kernel call instead of many."""
-    run: Queries | None = None
-    for sample in samples:
-        if run is not None and run.fits(sample):
-            run = replace(run, num_samples=run.num_samples + 1)
-            continue
-        if run is not None:
-            yield run
-        run = sample
-    if run is not None:
-        yield run
+    for _, run in groupby(samples, key=lambda sample: sample.shape):
+        first, *others = run
+        yield replace(first, num_samples=1 + len(others))
