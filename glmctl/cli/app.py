@@ -110,7 +110,6 @@ def top(
 
 
 def add(group: typer.Typer, *commands: Callable[..., None]) -> None:
-    """Offer commands under their own names."""
     for command in commands:
         group.command(cls=Command)(command)
 

@@ -83,16 +83,15 @@ def cut(label: str) -> str:
 
 def title(example: Explanation) -> str:
     num_spans = sum(is_blank for _, is_blank in example.part_b)
-    shown = len(example.tokens)
+    shown, spans = len(example.tokens), "span" if num_spans == 1 else "spans"
     some = "" if shown == example.num_tokens else f", {shown:,} of them shown"
     return (
         f"line {example.line:,}, {example.objective} objective: "
-        f"{num_spans} span{'' if num_spans == 1 else 's'}, {example.num_tokens:,} tokens{some}"
+        f"{num_spans} {spans}, {example.num_tokens:,} tokens{some}"
     )
 
 
 def write_page(file: Path, examples: Sequence[Explanation]) -> None:
-    """Write a page that explains examples."""
     page = PAGE.read_text(encoding="utf-8")
     page = page.replace("$examples", "\n".join(map(draw_html, examples)))
     file.write_text(page, encoding="utf-8")

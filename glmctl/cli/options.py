@@ -31,12 +31,10 @@ def complete_run_dir(incomplete: str) -> Iterator[str]:
 
 
 def word(metavar: str, help: str, complete: Callable[..., Any] | None = None) -> Any:
-    """An argument, or several."""
     return Argument(metavar=metavar, help=help, autocompletion=complete)
 
 
 def value(metavar: str | None, help: str, at_least: int | None = None) -> Any:
-    """An option with a value, under the name of its parameter."""
     return Option(metavar=metavar, help=help, min=at_least)
 
 

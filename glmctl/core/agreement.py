@@ -6,7 +6,7 @@ Shapes: T tokens of all samples, M different ids among them, H hidden, V vocabul
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,8 +28,7 @@ NUM_TOKENS = 8  # of each of the two samples; half of it is Part A
 ROWS_AT_ONCE = 8192  # of the output layer, widened to float32
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """Seeded ids: one sample at the first places of the model, one at the last."""
 
     ids: Tensor  # [T]

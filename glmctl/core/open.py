@@ -258,7 +258,6 @@ class Glm(Found):
 
     @property
     def reader(self) -> Reader:
-        """How this model reads ids and positions."""
         return Reader(self.config, self.layout, lambda: self.text_tokenizer().special)
 
 

@@ -41,8 +41,6 @@ NO_PLACE = "the spans drawn find no place in the text; it is too short"
 
 @dataclass(frozen=True)
 class Setting:
-    """How texts are corrupted."""
-
     tokenizer: Tokenizer
     corruption: Corruption
     seed: int
@@ -162,24 +160,15 @@ def corrupt_lines(
 
 def labels_of(line: Line) -> Record:
     """``id``, which the output repeats, and ``seed``, from which the text then draws alone."""
-    given = {key: line.values.get(key) for key in ("id", "seed")}
-    return {
-        key: value
-        for key, value in given.items()
-        if value is not None and (key == "id" or is_seed(value))
-    }
-
-
-def is_seed(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_SEED
+    return {key: line.values[key] for key in ("id", "seed") if line.values.get(key) is not None}
 
 
 def what_is_wrong(line: Line, num_tokens: int, setting: Setting) -> str | None:
     """Why a line, whose text has so many tokens, is no sample."""
     if line.error is not None:
         return f"is {line.error}"
-    seed = line.values.get("seed")
-    if seed is not None and not is_seed(seed):
+    seed = labels_of(line).get("seed", 0)
+    if type(seed) is not int or not 0 <= seed <= LARGEST_SEED:
         whole = f"a whole number from 0 to {LARGEST_SEED}"
         return f"has the seed {json.dumps(seed)}; a seed is {whole}"
     if num_tokens == 0:

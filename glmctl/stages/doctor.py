@@ -28,8 +28,6 @@ MODEL = "glmctl-default"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
-
     status: Literal["ok", "note", "problem"]
     name: str
     found: str
@@ -59,17 +57,17 @@ def check_packages(requirements: Sequence[str], installed: Callable[[str], str])
     for requirement in map(Requirement, requirements):
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue  # for an extra, or another system
+        name, tested = requirement.name, requirement.specifier
         try:
-            found = installed(requirement.name)
+            found = installed(name)
         except PackageNotFoundError:
-            problem = "not installed"
+            yield Check("problem", name, "not installed", f"pip install '{name}{tested}'")
+            continue
+        if requirement.specifier.contains(found, prereleases=True):
+            yield Check("ok", name, found)
         else:
-            if requirement.specifier.contains(found, prereleases=True):
-                yield Check("ok", requirement.name, found)
-                continue
-            problem = f"{found} is not among the tested versions, {requirement.specifier}"
-        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
-        yield Check("problem", requirement.name, problem, remedy)
+            problem = f"{found} is not among the tested versions, {tested}"
+            yield Check("problem", name, problem, f"pip install '{name}{tested}'")
 
 
 def check_devices() -> Iterator[Check]:

@@ -74,8 +74,6 @@ def pull(name: str, *, out: Path | None, offline: bool) -> PullResult:
 
 @dataclass(frozen=True)
 class PushResult:
-    """What is on the hub now."""
-
     name: str
     revision: str
     commit: str
@@ -135,7 +133,6 @@ def push(
 
 
 def card(content: Found, name: str) -> str:
-    """A model card from what a manifest says."""
     license = content.license
     front: dict[str, Any] = {"library_name": "glmctl", "tags": ["glm"]}
     if license is not None and license.lower() in KNOWN_LICENSES:

@@ -42,8 +42,6 @@ from glmctl.recipe.schema import ObjectiveConfig, Recipe
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """A finished run."""
-
     run_dir: str
     steps: int
     loss: float  # of the last step

@@ -38,8 +38,6 @@ class PartSize:
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """What became of a model."""
-
     model: str
     method: str
     bits: int

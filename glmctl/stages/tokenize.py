@@ -34,8 +34,6 @@ Progress = Callable[[int | None, str], AbstractContextManager[Callable[[int], No
 
 @dataclass(frozen=True)
 class ShardsResult:
-    """Token shards that are whole."""
-
     folder: str
     num_documents: int
     num_tokens: int
@@ -48,8 +46,6 @@ class ShardsResult:
 
 @dataclass(frozen=True)
 class VocabularyResult:
-    """A vocabulary that was learned."""
-
     file: str
     vocab_size: int
     model_type: str
@@ -160,7 +156,6 @@ def encode(
 
 
 def columns(pieces: Sequence[Piece]) -> Record:
-    """Pieces as JSON holds them."""
     return {
         "ids": [piece.id for piece in pieces],
         "pieces": [piece.text for piece in pieces],

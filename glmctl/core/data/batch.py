@@ -134,7 +134,6 @@ class TrainingData:
 
     @cached_property
     def first_documents(self) -> IntArray:
-        """Number of the first document of each corpus."""
         return np.cumsum([0, *(len(store.lengths) for store in self.stores)])
 
     def step(self, step: int, rank: int = 0, num_replicas: int = 1) -> StepData:

@@ -104,7 +104,6 @@ def open_sources(corpora: Sequence[CorpusConfig]) -> list[Part]:
 
 
 def read_documents(source: Part, broken: BrokenRows) -> Iterator[str]:
-    """The documents of a source, one by one."""
     for texts in source.read(broken):
         yield from filter(None, texts)
 

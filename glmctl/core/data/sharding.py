@@ -170,9 +170,7 @@ def make_records(plan: ShardPlan, out: Path, processes: int) -> Iterator[Record]
         pool.shutdown(cancel_futures=True)
 
 
-class Worker:
-    """What a worker process works at."""
-
+class Worker:  # what a worker process works at
     plan: ShardPlan
     out: Path
 

@@ -45,7 +45,6 @@ class DataSources:
         return [self.open(corpus, f"data.corpus {corpus.name}") for corpus in self.config.corpus]
 
     def held_out(self) -> TokenStore:
-        """The text of the probe."""
         return self.open(CorpusConfig(name=HELD_OUT, path=self.config.probe), "data.probe")
 
     def open(self, corpus: CorpusConfig, key: str) -> TokenStore:

@@ -54,7 +54,6 @@ class Line:
         return f"line {self.number}" if self.file is None else f"{self.file}:{self.number}"
 
     def record(self) -> dict[str, Any]:
-        """The line as JSON holds it."""
         said = {"text": self.text} if self.error is None else {"error": self.error}
         return {"file": self.file, "line": self.number, **said}
 
@@ -85,7 +84,6 @@ class BrokenRows:
         self.first: list[BrokenRow] = []
 
     def add(self, row: BrokenRow) -> None:
-        """Take note of a row, or stop at it."""
         if self.on_error == "stop":
             raise InputError(
                 row.where(),
@@ -97,18 +95,14 @@ class BrokenRows:
             self.first.append(row)
 
     def named(self) -> list[str]:
-        """The first few rows."""
         return [f"{row.where()}: {row.problem}" for row in self.first[:NUM_NAMED]]
 
     def warn(self) -> None:
         """Say which rows were left out, so that nothing is lost in silence."""
         if self.count:
-            more = "; ..." if self.count > NUM_NAMED else ""
             rows = "row" if self.count == 1 else "rows"
-            warnings.warn(
-                f"{self.count:,} broken {rows} left out: {'; '.join(self.named())}{more}",
-                stacklevel=3,
-            )
+            named = "; ".join([*self.named(), *(["..."] if self.count > NUM_NAMED else [])])
+            warnings.warn(f"{self.count:,} broken {rows} left out: {named}", stacklevel=3)
 
 
 def find_files(source: str | Path) -> list[Path]:
@@ -117,11 +111,8 @@ def find_files(source: str | Path) -> list[Path]:
     if place.is_file():
         return [place]
     lines = PLAIN + JSON_LINES
-    files = sorted(
-        file
-        for file in place.rglob("*")
-        if (text_suffix(file) in lines or file.suffix == PARQUET) and file.is_file()
-    )
+    known = [it for it in place.rglob("*") if text_suffix(it) in lines or it.suffix == PARQUET]
+    files = sorted(file for file in known if file.is_file())
     if not files:
         raise InputError(
             str(place),
@@ -250,14 +241,15 @@ def open_binary(file: Path) -> io.BufferedReader:
 
 def parse(data: bytes, file: Path, place: int, key: str | None, broken: BrokenRows) -> list[str]:
     """Text of lines; all at once when nothing is wrong, which is nearly always."""
+    data = data.removesuffix(b"\n")
     try:
-        lines = data.removesuffix(b"\n").decode().split("\n")
+        lines = data.decode().split("\n")
         if key is None:
             return [line.removesuffix("\r") for line in lines]
         return [json_record(line, key)[key] for line in lines]
     except ValueError:
         texts = []
-        for line in data.removesuffix(b"\n").split(b"\n"):
+        for line in data.split(b"\n"):
             try:
                 texts.append(line_text(line, is_json=key is not None, key=key or ""))
             except ValueError as problem:
@@ -305,6 +297,5 @@ def reject_surrogates(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as problem:
-        raise ValueError(
-            f"half a surrogate pair at character {problem.start} of the text"
-        ) from problem
+        where = f"at character {problem.start} of the text"
+        raise ValueError(f"half a surrogate pair {where}") from problem

@@ -26,21 +26,16 @@ ROLES = ("system", "user", "assistant", "observation")
 
 @dataclass(frozen=True)
 class Message:
-    """What one side says."""
-
     role: str
     content: str
 
 
 @dataclass(frozen=True)
 class Chat(Beginning):
-    """Messages that are to be answered."""
-
     messages: tuple[Message, ...]
 
 
 def read_messages(values: Any) -> tuple[Message, ...]:
-    """Messages as JSON holds them."""
     if not isinstance(values, list) or not values:
         raise InputError("line", '"messages" is not a list of messages')
     messages = []

@@ -43,7 +43,6 @@ class Prompt:
         return [*part_a, (sop, self.places[0], 1)], len(part_a)
 
     def open(self, key: int) -> Row:
-        """The text at the start of its first blank."""
         return Row(self.places, key)
 
 
@@ -64,8 +63,6 @@ class Beginning(Prompt):
 
 @dataclass(frozen=True)
 class Alternative:
-    """One of the best ways to fill a blank."""
-
     text: str
     ids: tuple[int, ...]
     log_prob: float
@@ -98,8 +95,6 @@ class StreamedToken:
 
 @dataclass(frozen=True)
 class Infilling:
-    """A text whose blanks are filled."""
-
     text: str
     blanks: tuple[Blank, ...]
 
@@ -169,7 +164,6 @@ def open_rows(prompts: Sequence[Prompt], config: DecodeConfig, numbers: Sequence
 def rules_of(
     model: GLM, special: SpecialTokens, config: DecodeConfig, ends: tuple[int, ...] = ()
 ) -> Rules:
-    """The rules by which a blank is filled."""
     # The token before the last one is fed at place `limit` of the span, the last one never.
     limit = min(config.max_new_tokens, model.config.max_positions)
     return Rules(config, special.sop, ends or (special.eop, special.eos), limit)

@@ -60,8 +60,6 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Score:
-    """How well a candidate fills its blank."""
-
     log_prob: float  # of its targets, summed
     logit: float  # of its targets, summed
     num_missed: int  # targets that are not the best token where they stand
@@ -117,8 +115,6 @@ def groups(candidates: Iterable[Candidate]) -> Iterable[list[Candidate]]:
 
 @dataclass(frozen=True)
 class Packed:
-    """Candidates as one forward pass takes them."""
-
     input_ids: Tensor  # [T]
     position_ids: Tensor  # [2, T]
     segments: Segments

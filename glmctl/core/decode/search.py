@@ -50,8 +50,6 @@ class Fill:
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides when a blank is done."""
-
     config: DecodeConfig
     sop: int
     ends: tuple[int, ...]
@@ -161,7 +159,6 @@ class Row:
         return self.beams + [self.beams[0]] * (num_beams - len(self.beams))
 
     def stand_at(self, first: int) -> None:
-        """Note where the cache puts what the beams are fed next."""
         self.beams = [
             replace(beam, path=(*beam.path, place)) for place, beam in enumerate(self.beams, first)
         ]

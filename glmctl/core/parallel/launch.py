@@ -80,7 +80,6 @@ def run_replicas(
 
 
 def replica(work: Callable[..., None], speakers: Sequence[Connection], arguments: Any) -> None:
-    """What each process runs."""
     say = speakers[int(os.environ["LOCAL_RANK"])].send
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
