@@ -264,15 +264,23 @@ def locate(
     ]
     if unknown:
         raise UsageError("--split", *unknown)
+    remedy = f"get {suite.get}, unpack it and name" if suite.get else "name"
+    remedy += " its folder with --data DIR" if suite.root is None else " it with --data FILE"
     for task in tasks:
+        shots = None
         wanted = split or task.scored_on
         places = [*places_of(suite, task, wanted, data, is_single=len(tasks) == 1)]
         place, files = first_found(places, task.files.get(wanted, ""))
-        if not files and task.hub is not None and data is None:
-            place = fetched(task.hub, wanted, home() / "hub")
-            files = {"": place}
-        shots = None
-        if task.num_shots:
+        if not files and (hub := task.hub) is not None and data is None:
+            # Nobody has seen the rows of the hub here; they are written as JSON Lines.
+            as_fetched = {"format": None, "columns": (), "status": "unverified"}
+            task = task.model_copy(update=as_fetched)
+            files = fetched(task, hub, wanted, home() / "hub", remedy)
+            place = next(iter(files.values()))
+            place = place.parent if len(files) > 1 else place
+            if task.num_shots:
+                shots = fetched(task, hub, task.shots_from, home() / "hub", remedy)
+        elif task.num_shots:
             is_folder = len(tasks) == 1 and data is not None and data.is_dir()
             sources = [*places_of(suite, task, task.shots_from, data, is_single=is_folder)]
             _, shots = first_found(sources, task.files[task.shots_from])
@@ -285,8 +293,6 @@ def locate(
             problems.append(f"{task.name}: no {' and no '.join(map(str, places)) or 'file'}")
     if problems:
         there = ",".join(request.task.name for request in requests)
-        remedy = f"get {suite.get}, unpack it and name" if suite.get else "name"
-        remedy += " its folder with --data DIR" if suite.root is None else " it with --data FILE"
         remedy += f"; or evaluate what is there: --tasks {there}" if there else ""
         raise InputError(str(data or "data"), *problems, remedy)
     return requests

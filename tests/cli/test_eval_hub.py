@@ -35,7 +35,7 @@ def test_a_split_is_read_once_and_then_from_its_file(glmctl, tiny_model, own):
     assert first.returncode == 0, first.stderr
     task = json.loads(first.stdout)["tasks"]["own"]
     assert task["num_questions"] == 2
-    assert task["file"].endswith("/1f2e3d/default/validation.jsonl")
+    assert task["file"].endswith("/1f2e3d/default/validation/validation.jsonl")
     (folder / "set/validation-00000-of-00001.parquet").unlink()
     again = glmctl(*args, "--offline", env=home)
     assert again.returncode == 0, again.stderr
@@ -56,5 +56,6 @@ def test_offline_says_what_is_missing_and_what_to_do(glmctl, tiny_model, own):
     (folder / "own.toml").write_text(TASK.replace("PATH", "someone/reviews"))
     done = glmctl("eval", "own.toml", str(tiny_model), "--offline", env=home)
     assert done.returncode == 4, done.stderr
-    assert "someone/reviews: not on this machine, and the network is switched off" in done.stderr
-    assert "get its files and name them with --data" in done.stderr
+    assert "own: someone/reviews of the hub, validation: not on this machine, and" in done.stderr
+    assert "run this command where there is one and copy " in done.stderr
+    assert "; or name it with --data FILE" in done.stderr

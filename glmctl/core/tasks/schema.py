@@ -152,13 +152,17 @@ class HubConfig(Section):
     path: str
     """Of the data set; or a folder that `datasets` reads."""
     config: str | None = None
-    """One of those it has."""
-    revision: str
-    """The commit; results are of the data that it had."""
+    """One of those it has; *: each is a part of the whole."""
+    revision: str = "main"
+    """Branch, tag or commit; the commit behind it at the first fetch is kept, and results name it
+    in the path of their file."""
     splits: Mapping[str, str] = {}
     """Its name of each split, where that is another."""
-    columns: Mapping[str, str] = {}
-    """Columns that the task calls otherwise."""
+    columns: Mapping[str, str | tuple[str, ...]] = {}
+    """Columns that the task calls otherwise, or finds at a path; the items of a list may have
+    names, and `part` is the part of the whole that a row counts for."""
+    labels: tuple[str, ...] = ()
+    """What the task calls its numbers of labels, from 0 on."""
 
 
 class AnswerConfig(DecodeConfig):
