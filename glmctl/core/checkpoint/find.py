@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,8 @@ def find_here(path: Path, model: str | None) -> Found:
 def read_released(folder: Path, model: str | None) -> Found:
     """A folder of the hub's GLM, ChatGLM or GLM-4; or a learned prefix over its model."""
     stored = open_tensor_files(folder)
-    if is_prefix := only_prefix(stored):
+    prefixes = tuple(f"{dialect.prefix}." for dialect in dialects() if dialect.prefix)
+    if is_prefix := all(name.startswith(prefixes) for name in stored):
         if model is None:
             raise InputError(
                 str(folder),
@@ -116,26 +117,16 @@ def read_released(folder: Path, model: str | None) -> Found:
     if isinstance(dialect, str):
         raise InputError(str(folder / CONFIG_FILE), dialect)
     tokenizer = released_tokenizer(folder, values)
+    patterns = [pattern for pattern in REMOTE_FILES if pattern != CONFIG_FILE]
+    beside = {file.name for it in patterns for file in folder.glob(it) if file.is_file()}
     return replace(
         read_release(folder, dialect, values, stored),
         tokenizer=tokenizer,
         license=(hub.read_record(folder) or {}).get("license"),
         abilities=() if is_prefix else released_abilities(folder, dialect, values),
         provenance={"base": str(model)} if is_prefix else {},
-        unread_tokenizer=tokenizer_files(folder) if tokenizer is None else (),
+        unread_tokenizer=() if tokenizer is not None else tuple(sorted(beside)),
     )
-
-
-def tokenizer_files(folder: Path) -> tuple[str, ...]:
-    """What looks like files of a tokenizer, of any family."""
-    patterns = [pattern for pattern in REMOTE_FILES if pattern != CONFIG_FILE]
-    found = {file.name for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    return tuple(sorted(found))
-
-
-def only_prefix(names: Collection[str]) -> bool:
-    modules = tuple(f"{dialect.prefix}." for dialect in dialects() if dialect.prefix)
-    return all(name.startswith(modules) for name in names)
 
 
 def released_abilities(folder: Path, dialect: Dialect, values: Values) -> tuple[str, ...]:

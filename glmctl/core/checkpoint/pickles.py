@@ -19,6 +19,13 @@ from glmctl.errors import InputError
 
 # What torch meets in bytes that are no pickle depends on the bytes.
 NO_PICKLE = (EOFError, LookupError, ValueError, TypeError, AttributeError)
+RECONSTRUCT = np.zeros(0).__reduce__()[0]
+NUMPY_STATE_PARTS: list[Any] = [
+    (RECONSTRUCT, "numpy.core.multiarray._reconstruct"),
+    (RECONSTRUCT, "numpy._core.multiarray._reconstruct"),
+    *(np.ndarray, np.dtype, type(np.dtype(np.uint32))),
+]
+"""What numpy 1 and 2 need to rebuild a saved random state: arrays and nothing else."""
 UNREADABLE = (UnpicklingError, RuntimeError, OSError, MemoryError, zipfile.BadZipFile, *NO_PICKLE)
 
 
@@ -28,7 +35,7 @@ def read_pickle(file: Path) -> Any:
         # torch warns of pickles that it will refuse and asks to report them to its authors.
         with (
             warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals(_numpy_state_parts()),
+            torch.serialization.safe_globals(NUMPY_STATE_PARTS),
         ):
             return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_plain_zip(file))
     except UNREADABLE as error:
@@ -76,15 +83,3 @@ def _reason(error: Exception) -> str:
     if call is not None:
         return f"it names the code {call[1]}"
     return "it holds no pickle" if isinstance(error, NO_PICKLE) else str(error).split(". ")[0]
-
-
-def _numpy_state_parts() -> list[Any]:
-    """What numpy 1 and 2 need to rebuild a saved random state: arrays and nothing else."""
-    reconstruct = np.zeros(0).__reduce__()[0]
-    return [
-        (reconstruct, "numpy.core.multiarray._reconstruct"),
-        (reconstruct, "numpy._core.multiarray._reconstruct"),
-        np.ndarray,
-        np.dtype,
-        type(np.dtype(np.uint32)),
-    ]

@@ -85,7 +85,9 @@ class Attention(nn.Module):
                 part.unflatten(0, (run.num_samples, -1)).transpose(1, 2) for part in parts
             )
             if self.num_prefix:
-                k_run, v_run = self.behind_prefix(k_run, v_run)
+                shape = (run.num_samples, *self.prefix.shape)
+                keys, values = self.prefix.to(k.dtype).expand(shape).unbind(1)  # [.., G, P, D]
+                k_run, v_run = torch.cat([keys, k_run], 2), torch.cat([values, v_run], 2)
             if cache is not None:
                 cache.store(first, k_run, v_run)
             first += run.num_samples
@@ -105,11 +107,6 @@ class Attention(nn.Module):
         kv = self.query_key_value.part(x, slice(split, None)).unflatten(1, (-1, self.head_width))
         k, v = kv.chunk(2, 1)
         return q.unflatten(1, (-1, self.head_width)), k, v
-
-    def behind_prefix(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values with the learned ones in front, [samples, G, P + S, D]."""
-        keys, values = self.prefix.to(k.dtype).expand(len(k), *self.prefix.shape).unbind(1)
-        return torch.cat([keys, k], 2), torch.cat([values, v], 2)
 
     def attend(
         self,

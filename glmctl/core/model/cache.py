@@ -3,8 +3,6 @@
 Shapes: R rows, K beams of a row, N heads of keys and values, C places, D per head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +12,45 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glmctl.recipe.model import ModelConfig
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the next token of each beam goes, and what it sees."""
+
+    num_beams: int
+    num_keys: int
+    row: Tensor | None  # [R x K]; None: the last keys of every row
+    place: Tensor | None  # [R x K]
+    bias: Tensor | None  # [R, 1, K, num_keys]; None: every row sees every key
+
+
+@dataclass(frozen=True)
+class LayerCache:
+    """The cache of one layer, keys and values [R, N, C, D]."""
+
+    keys: Tensor
+    values: Tensor
+    places: Places | None
+
+    def store(self, first: int, keys: Tensor, values: Tensor) -> None:
+        """Fill the start of the rows from `first` on with [samples, N, S, D]."""
+        rows, places = slice(first, first + len(keys)), slice(keys.shape[2])
+        self.keys[rows, :, places] = keys
+        self.values[rows, :, places] = values
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Put [R x K, N, D] into the next places; give all keys, all values and what is seen."""
+        assert self.places is not None
+        row, place, num_keys = self.places.row, self.places.place, self.places.num_keys
+        if row is None:
+            last = slice(num_keys - self.places.num_beams, num_keys)
+            self.keys[:, :, last] = by_row(keys, len(self.keys))
+            self.values[:, :, last] = by_row(values, len(self.keys))
+        else:
+            self.keys[row, :, place] = keys.to(self.keys.dtype)
+            self.values[row, :, place] = values.to(self.values.dtype)
+        return self.keys[:, :, :num_keys], self.values[:, :, :num_keys], self.places.bias
 
 
 class KeyValueCache:
@@ -101,45 +138,6 @@ class KeyValueCache:
 
     def layer(self, index: int, places: Places | None = None) -> LayerCache:
         return LayerCache(self.keys[index], self.values[index], places)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the next token of each beam goes, and what it sees."""
-
-    num_beams: int
-    num_keys: int
-    row: Tensor | None  # [R x K]; None: the last keys of every row
-    place: Tensor | None  # [R x K]
-    bias: Tensor | None  # [R, 1, K, num_keys]; None: every row sees every key
-
-
-@dataclass(frozen=True)
-class LayerCache:
-    """The cache of one layer, keys and values [R, N, C, D]."""
-
-    keys: Tensor
-    values: Tensor
-    places: Places | None
-
-    def store(self, first: int, keys: Tensor, values: Tensor) -> None:
-        """Fill the start of the rows from `first` on with [samples, N, S, D]."""
-        rows, places = slice(first, first + len(keys)), slice(keys.shape[2])
-        self.keys[rows, :, places] = keys
-        self.values[rows, :, places] = values
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Put [R x K, N, D] into the next places; give all keys, all values and what is seen."""
-        assert self.places is not None
-        row, place, num_keys = self.places.row, self.places.place, self.places.num_keys
-        if row is None:
-            last = slice(num_keys - self.places.num_beams, num_keys)
-            self.keys[:, :, last] = by_row(keys, len(self.keys))
-            self.values[:, :, last] = by_row(values, len(self.keys))
-        else:
-            self.keys[row, :, place] = keys.to(self.keys.dtype)
-            self.values[row, :, place] = values.to(self.values.dtype)
-        return self.keys[:, :, :num_keys], self.values[:, :, :num_keys], self.places.bias
 
 
 def by_row(x: Tensor, num_rows: int) -> Tensor:

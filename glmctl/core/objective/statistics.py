@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from glmctl.core.objective.arrays import BoolArray, IntArray
+from glmctl.core.objective.arrays import IntArray
 from glmctl.core.objective.blank_infilling import MLM, OBJECTIVES, TOKEN, Examples
 from glmctl.core.objective.corruption import Corruption
 
@@ -102,16 +102,11 @@ class SpanCounter:
             tally.part_a.update(part_a.tolist())
             tally.part_b.update((examples.lengths[rows] - part_a).tolist())
         is_drawn = (objective == TOKEN) | (objective == MLM)
-        has_room = self.never_cuts(units)[examples.spans[:, 0]]
-        self.tested.update(sizes[is_drawn & has_room].tolist())
-
-    def never_cuts(self, units: IntArray) -> BoolArray:
-        """Whether a sample of this length has room for all that may be drawn, [n]."""
         goal = np.maximum((self.corruption.config.mask_ratio * units).astype(np.int64), 1)
         longest = 1 + int(np.searchsorted(self.law.cumulative, 1 - NEVER))
         spans_and_gaps = goal - 1 + longest + np.minimum(goal, self.law.likely_draws(goal))
-        fits: BoolArray = spans_and_gaps <= units - 1
-        return fits
+        has_room = spans_and_gaps <= units - 1  # for all that may be drawn, [n]
+        self.tested.update(sizes[is_drawn & has_room[examples.spans[:, 0]]].tolist())
 
     def result(self) -> SpanStatistics:
         """All that was counted."""
