@@ -46,19 +46,11 @@ def infill(
     """Fill every blank ([MASK], [sMASK], [gMASK]) of each TEXT, or of each line of stdin."""
     from glmctl.stages import infill as stage  # torch loads here, never for --help
 
-    config = stage.decode_config(context.params, overrides or ())
-    results = stage.run(
-        texts,
-        model=model,
-        device=device,
-        config=config,
-        choices=None if choices is None else [word.strip() for word in choices.split(",")],
-        batch_size=batch_size,
-        streams=streams,
-        explains=explains,
-        chats=chats,
-    )
-    if show_results(results, as_json=as_json, num_lines=config.n_best):
+    words = None if choices is None else [word.strip() for word in choices.split(",")]
+    decode = stage.decode_config(context.params, overrides or ())
+    config = stage.FillConfig(decode, words, batch_size, streams, explains, chats)
+    results = stage.run(texts, config, model=model, device=device)
+    if show_results(results, as_json=as_json, num_lines=decode.n_best):
         raise Exit(1)
 
 

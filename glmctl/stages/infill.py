@@ -58,17 +58,48 @@ class LineResult:
 
 
 @dataclass(frozen=True)
+class FillConfig:
+    """How lines are filled."""
+
+    decode: DecodeConfig
+    choices: Sequence[str] | None  # each blank is filled with the best of these
+    batch_size: int  # lines filled together
+    streams: bool  # each token is given as it is chosen, before the result of its line
+    explains: bool
+    chats: bool  # lines are messages, or JSON objects with several, and are answered
+
+    def refuse_idle_options(self) -> None:
+        """Stop before anything is loaded when settings would do nothing together."""
+        decode, choices = self.decode, self.choices
+        whole = {"--explain": self.explains, "--num-beams": decode.num_beams > 1}
+        stepwise = {
+            "--stream": self.streams,
+            "--temperature": decode.temperature > 0,
+            "--no-repeat-ngram": decode.no_repeat_ngram > 0,
+            "--min-new-tokens": decode.min_new_tokens > 0,
+        }
+        idle = [name for name, is_given in whole.items() if is_given]
+        given = [*idle, *(name for name, is_given in stepwise.items() if is_given)]
+        if self.chats and (self.explains or choices is not None):
+            option = "--explain" if self.explains else "--choices"
+            raise UsageError("--chat", f"answers messages; leave out {option}, which is for blanks")
+        if choices is not None and not all(choices):
+            problem = f"one of {[*choices]} is empty; write words between the commas"
+            raise UsageError("--choices", problem)
+        if choices is not None and given:
+            raise UsageError("--choices", f"scores each one whole; leave out {', '.join(given)}")
+        if self.streams and idle:
+            problem = f"prints each token as it is chosen; leave out {', '.join(idle)}"
+            raise UsageError("--stream", problem)
+
+
+@dataclass(frozen=True)
 class Filler:
-    """A model and the settings by which it fills lines, or answers them."""
+    """A model that fills lines, or answers them."""
 
     glm: Glm
     tokenizer: Tokenizer
-    config: DecodeConfig
-    choices: Sequence[str] | None
-    batch_size: int
-    streams: bool
-    explains: bool
-    chats: bool
+    config: FillConfig
     watch: ScriptWatch
 
     def fill(self, lines: Mapping[int, bytes]) -> Iterator[LineResult]:
@@ -76,24 +107,23 @@ class Filler:
 
         When streaming, one follows another, and each token comes as it is chosen.
         """
+        config, decode = self.config, self.config.decode
         read = {number: self.read(line) for number, line in lines.items()}
         prompts = {number: it for number, (_, it) in read.items() if isinstance(it, Prompt)}
-        ends = answer_ends(self.tokenizer) if self.chats else ()
+        ends = answer_ends(self.tokenizer) if config.chats else ()
         rows: list[list[Fill]] = []
-        if not self.streams:
-            rows = self.glm.fill(
-                [*prompts.values()], [*prompts], self.config, self.choices, self.batch_size, ends
-            )
+        if not config.streams:
+            texts, numbers = [*prompts.values()], [*prompts]
+            rows = self.glm.fill(texts, numbers, decode, config.choices, config.batch_size, ends)
         fills = dict(zip(prompts, rows, strict=False))
         for number, (line_id, prompt) in read.items():
             if isinstance(prompt, str):
                 yield LineResult(number, line_id, error=prompt)
                 continue
-            if self.streams:
-                (row,) = open_rows([prompt], self.config, [number])
-                for token in stream_fills(
-                    self.glm.module, prompt, row, self.tokenizer, self.config, ends
-                ):
+            if config.streams:
+                (row,) = open_rows([prompt], decode, [number])
+                model = self.glm.module
+                for token in stream_fills(model, prompt, row, self.tokenizer, decode, ends):
                     yield LineResult(number, token=token)
                 fills[number] = row.fills
             yield self.result(LineResult(number, line_id), prompt, fills[number])
@@ -102,9 +132,11 @@ class Filler:
         """The id of a line, and its Part A or what is wrong with it."""
         record: dict[str, Any] = {}
         try:
-            record = read_line(raw, {"text", "messages"} if self.chats else {"text"})
-            prompt = self.chat(record) if self.chats else self.glm.prompt(text_of(record), "line")
-            return record.get("id"), prompt
+            if self.config.chats:
+                record = read_line(raw, {"text", "messages"})
+                return record.get("id"), self.chat(record)
+            record = read_line(raw, {"text"})
+            return record.get("id"), self.glm.prompt(text_of(record), "line")
         except InputError as error:
             return record.get("id"), "; ".join(error.problems)
         except ValueError as problem:
@@ -123,7 +155,7 @@ class Filler:
         if len(ids) > limit:
             problem = f"is {len(ids):,} tokens long and the model has {limit:,} positions; shorten"
             raise InputError("line", f"{problem} it")
-        start = self.glm.beginning(BLANK, ids, self.config.max_new_tokens)
+        start = self.glm.beginning(BLANK, ids, self.config.decode.max_new_tokens)
         return Chat(**vars(start), messages=messages)
 
     def result(self, result: LineResult, prompt: Prompt, fills: list[Fill]) -> LineResult:
@@ -138,7 +170,9 @@ class Filler:
                 result,
                 filled=filled,
                 variants=tuple(variants),
-                explanation=explain(prompt, fills, self.tokenizer) if self.explains else None,
+                explanation=explain(prompt, fills, self.tokenizer)
+                if self.config.explains
+                else None,
                 warning=self.watch.warning(prompt.text),
             )
         (fill,), text = fills, filled.text.strip()
@@ -153,73 +187,19 @@ class Filler:
 
 
 def run(
-    texts: Sequence[str] | None,
-    *,
-    model: str | None,
-    device: str | None,
-    config: DecodeConfig,
-    choices: Sequence[str] | None,
-    batch_size: int,
-    streams: bool,
-    explains: bool,
-    chats: bool,
+    texts: Sequence[str] | None, config: FillConfig, *, model: str | None, device: str | None
 ) -> Iterator[LineResult]:
-    """Fill every blank of every line of the texts, or of stdin; a bad line spoils no other.
-
-    When streaming, each token comes as it is chosen, before the result of its line. Chats are
-    lines or JSON objects of messages that are answered.
-    """
-    refuse_idle_options(config, choices, streams=streams, explains=explains, chats=chats)
+    """Fill every blank of every line of the texts, or of stdin; a bad line spoils no other."""
+    config.refuse_idle_options()
     chosen = choose_device(device).type
     # Half precision is an exception on CPUs, and slow there.
     glm = load(model or DEFAULT, device=chosen, dtype="float32" if chosen == "cpu" else None)
-    tokenizer = glm.any_tokenizer() if chats else glm.text_tokenizer()
-    if chats:
+    tokenizer = glm.any_tokenizer() if config.chats else glm.text_tokenizer()
+    if config.chats:
         refuse_no_chat(tokenizer, glm.source)
-    filler = Filler(
-        glm,
-        tokenizer,
-        config,
-        choices,
-        batch_size,
-        streams,
-        explains,
-        chats,
-        ScriptWatch(tokenizer),
-    )
-    for lines in windows_of(texts, batch_size):
+    filler = Filler(glm, tokenizer, config, ScriptWatch(tokenizer))
+    for lines in windows_of(texts, config.batch_size):
         yield from filler.fill(lines)
-
-
-def refuse_idle_options(
-    config: DecodeConfig,
-    choices: Sequence[str] | None,
-    *,
-    streams: bool,
-    explains: bool,
-    chats: bool,
-) -> None:
-    """Stop before anything is loaded when settings would do nothing together."""
-    whole = {"--explain": explains, "--num-beams": config.num_beams > 1}
-    stepwise = {
-        "--stream": streams,
-        "--temperature": config.temperature > 0,
-        "--no-repeat-ngram": config.no_repeat_ngram > 0,
-        "--min-new-tokens": config.min_new_tokens > 0,
-    }
-    idle = [name for name, is_given in whole.items() if is_given]
-    given = [*idle, *(name for name, is_given in stepwise.items() if is_given)]
-    if chats and (explains or choices is not None):
-        option = "--explain" if explains else "--choices"
-        raise UsageError("--chat", f"answers messages; leave out {option}, which is for blanks")
-    if choices is not None and not all(choices):
-        problem = f"one of {[*choices]} is empty; write words between the commas"
-        raise UsageError("--choices", problem)
-    if choices is not None and given:
-        raise UsageError("--choices", f"scores each one whole; leave out {', '.join(given)}")
-    if streams and idle:
-        problem = f"prints each token as it is chosen; leave out {', '.join(idle)}"
-        raise UsageError("--stream", problem)
 
 
 def read_line(line: bytes, keys: Collection[str]) -> dict[str, Any]:
