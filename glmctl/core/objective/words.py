@@ -16,8 +16,7 @@ import numpy as np
 
 from glmctl.core.objective.arrays import BoolArray, IntArray, UInt8Array
 from glmctl.core.objective.ragged import count_up, starts_of
-from glmctl.core.tokenizer.base import ByteTokens, Tokenizer
-from glmctl.core.tokenizer.sentencepiece import SPACE, SentencePieceVocabulary
+from glmctl.core.tokenizer.base import Tokenizer
 
 NUM_CODES = 0x110000
 LAST_LETTER = 0x33FFF
@@ -128,15 +127,7 @@ def find_words(tokenizer: Tokenizer) -> Words:
 def spell(tokenizer: Tokenizer) -> list[bytes]:
     """What each token stands for, special tokens as their strings; WordPiece as it is written."""
     vocabulary = tokenizer.vocabulary
-    if isinstance(vocabulary, ByteTokens):
-        spellings = [*vocabulary.tokens]
-    else:
-        names = [vocabulary.token(token_id) for token_id in range(vocabulary.size)]
-        spellings = [name.replace(SPACE, " ").encode() for name in names]
-        if isinstance(vocabulary, SentencePieceVocabulary):
-            first_id = vocabulary.size - vocabulary.processor.piece_size()  # behind those of images
-            for piece in filter(vocabulary.processor.is_byte, range(vocabulary.size - first_id)):
-                spellings[first_id + piece] = bytes([int(names[first_id + piece][3:-1], 16)])
+    spellings = [vocabulary.spelling(token_id) for token_id in range(vocabulary.size)]
     spellings += [b""] * (tokenizer.size - len(spellings))
     for text, token_id in tokenizer.special.strings.items():
         spellings[token_id] = text.encode()

@@ -67,12 +67,19 @@ class Vocabulary(Protocol):
         """The token as the vocabulary spells it."""
         ...
 
+    def spelling(self, token_id: int) -> bytes:
+        """What it adds to a text, in UTF-8; it may be part of a character."""
+        return self.token(token_id).encode()
+
 
 class ByteTokens:
     """The part of a vocabulary whose tokens are bytes of the text, no more and no less."""
 
     tokens: list[bytes]
     is_lossless = True
+
+    def spelling(self, token_id: int) -> bytes:
+        return self.tokens[token_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join([self.tokens[token_id] for token_id in ids]).decode(errors="replace")

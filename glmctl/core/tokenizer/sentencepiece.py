@@ -18,6 +18,7 @@ from glmctl.core.tokenizer.base import ByteTokens, IntArray, Vocabulary
 from glmctl.errors import InputError
 
 SPACE = "\u2581"
+BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 CHUNK = 1024
 """Characters of a training sentence; the trainer skips what is longer than 4192 bytes."""
 UNTRAINABLE = re.compile("[\0\t\u2047\u2581]")
@@ -68,13 +69,20 @@ class SentencePieceVocabulary(Vocabulary):
     def token(self, token_id: int) -> str:
         return self.processor.id_to_piece(token_id)
 
+    def spelling(self, token_id: int) -> bytes:
+        piece = self.token(token_id)
+        if BYTE_PIECE.fullmatch(piece):
+            return bytes.fromhex(piece[3:-1])
+        return piece.replace(SPACE, " ").encode()
+
 
 class LosslessVocabulary(ByteTokens, SentencePieceVocabulary):
     """A model that changes nothing and has a token for every byte."""
 
     def __init__(self, file: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
         super().__init__(file, processor)
-        self.tokens = [self._bytes_of(token_id) for token_id in range(self.size)]
+        own = SentencePieceVocabulary.spelling
+        self.tokens = [own(self, token_id) for token_id in range(self.size)]
         self._space_ids = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
@@ -90,12 +98,6 @@ class LosslessVocabulary(ByteTokens, SentencePieceVocabulary):
         ids = self.encode_batch([text])[0].tolist()
         firsts, lasts = character_spans(text, [len(self.tokens[token_id]) for token_id in ids])
         return [*zip(ids, firsts.tolist(), (lasts + 1).tolist(), strict=True)]
-
-    def _bytes_of(self, token_id: int) -> bytes:
-        piece = self.processor.id_to_piece(token_id)
-        if self.processor.is_byte(token_id):
-            return bytes([int(piece[3:-1], 16)])
-        return piece.replace(SPACE, " ").encode()
 
 
 def character_spans(text: str, lengths: Sequence[int]) -> tuple[IntArray, IntArray]:

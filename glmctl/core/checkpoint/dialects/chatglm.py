@@ -5,7 +5,7 @@ The residual factor is that of 28 layers whatever their number, as its code has 
 
 from typing import Any
 
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import SAME, Dialect, Values
 from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 
 
@@ -34,9 +34,7 @@ CHATGLM = Dialect(
     layer="transformer.layers.{}.",
     inner=HUB_GLM.inner,
     sizes={
-        "num_layers": "num_layers",
-        "hidden_size": "hidden_size",
-        "num_attention_heads": "num_attention_heads",
+        **SAME,
         "ffn_hidden_size": "inner_hidden_size",
         "max_positions": "max_sequence_length",
         "vocab_rows": "vocab_size",

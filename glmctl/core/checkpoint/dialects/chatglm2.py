@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import SAME, Dialect, Values
 from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 
 
@@ -43,9 +43,7 @@ CHATGLM2 = Dialect(
         "attention.output": ("self_attention.dense",),
     },
     sizes={
-        "num_layers": "num_layers",
-        "hidden_size": "hidden_size",
-        "num_attention_heads": "num_attention_heads",
+        **SAME,
         "head_size": "kv_channels",
         "ffn_hidden_size": "ffn_hidden_size",
         "max_positions": "seq_length",

@@ -21,6 +21,8 @@ Values = Mapping[str, Any]
 Format = Literal["glmctl", "original", "hub-glm", "transformers"]
 """What `glmctl convert --to` writes."""
 
+SAME = {key: key for key in ("num_layers", "hidden_size", "num_attention_heads")}
+"""Sizes that several formats call as we do."""
 COMPUTED = ".inv_freq"
 """Ends the names of tensors that are stored and not learned, in every format that has any."""
 

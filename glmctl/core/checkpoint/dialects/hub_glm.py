@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from glmctl.core.checkpoint.dialects.dialect import Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import SAME, Dialect, Values
 from glmctl.recipe.model import ModelConfig
 
 
@@ -46,9 +46,7 @@ HUB_GLM = Dialect(
         "ffn.down": ("mlp.dense_4h_to_h",),
     },
     sizes={
-        "num_layers": "num_layers",
-        "hidden_size": "hidden_size",
-        "num_attention_heads": "num_attention_heads",
+        **SAME,
         "max_positions": "max_sequence_length",
         "vocab_rows": "vocab_size",
         "dropout": "output_dropout_prob",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glmctl.core.checkpoint.dialects.dialect import COMPUTED, Dialect, Values
+from glmctl.core.checkpoint.dialects.dialect import COMPUTED, SAME, Dialect, Values
 from glmctl.core.checkpoint.dialects.hub_glm import HUB_GLM
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.core.checkpoint.tensor_files import LazyTensors
@@ -49,9 +49,7 @@ ORIGINAL = Dialect(
     layer=HUB_GLM.layer,
     inner={**HUB_GLM.inner, "attention.relative": ("attention.relative",)},
     sizes={
-        "num_layers": "num_layers",
-        "hidden_size": "hidden_size",
-        "num_attention_heads": "num_attention_heads",
+        **SAME,
         "max_positions": "max_sequence_length",
         "vocab_rows": "vocab_size",
         "norm_eps": "layernorm_epsilon",
