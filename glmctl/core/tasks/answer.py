@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,14 +10,20 @@ from dataclasses import replace
 import numpy as np
 
 from glmctl.core.decode.classify import class_scores
-from glmctl.core.decode.infill import fill_blanks
+from glmctl.core.decode.infill import fill_blanks, insert
 from glmctl.core.decode.score import MAX_TOKENS, Candidate, Score, score_candidates, sum_log_probs
+from glmctl.core.decode.search import Fill
 from glmctl.core.model.glm import GLM
-from glmctl.core.tasks.ask import Asker, Prediction, Question
+from glmctl.core.tasks.ask import NO_EVIDENCE, Asker, Evidence, Prediction, Question
 from glmctl.core.tasks.association import associations, effect_size, means, p_value
 from glmctl.core.tasks.metrics import Judged, measure
+from glmctl.core.tasks.pattern import fill
 from glmctl.core.tasks.read import Rows
-from glmctl.core.tasks.schema import SETS, TaskConfig
+from glmctl.core.tasks.schema import CHOICE, SETS, TaskConfig
+from glmctl.core.tasks.text_metrics import NO_ANSWER
+from glmctl.core.tokenizer.special import SpecialTokens
+
+EDGES = string.punctuation + string.whitespace
 
 
 def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
@@ -75,15 +82,18 @@ def answer(
 def choose(
     model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
 ) -> dict[int, Prediction]:
-    """Predictions for questions whose candidates are scored, by their numbers."""
+    """Predictions for questions whose candidates are scored, or classes of them, by numbers."""
     if asker.task.kind == "association":
         return {number: associate(model, questions[number]) for number in batch}
     if asker.task.head:
-        return classify(model, asker, questions, batch)
-    candidates = [it for number in batch for it in questions[number].candidates]
-    scores = iter(score_candidates(model, candidates, asker.special.sop))
+        rows = [it for number in batch for it in asker.texts(questions[number])]
+        classes = class_scores(model, rows, is_causal=asker.frame.is_causal).flatten().tolist()
+        scores = iter([Score(0.0, it, 0) for it in classes])
+    else:
+        candidates = [it for number in batch for it in questions[number].candidates]
+        scores = iter(score_candidates(model, candidates, asker.special.sop))
     return {
-        number: asker.read(questions[number], [next(scores) for _ in questions[number].candidates])
+        number: read(asker, questions[number], [next(scores) for _ in questions[number].candidates])
         for number in batch
     }
 
@@ -96,20 +106,6 @@ def associate(model: GLM, question: Question) -> Prediction:
     near_x, near_y = associations(x, a, b), associations(y, a, b)
     scores = {"effect_size": effect_size(near_x, near_y), "p_value": p_value(near_x, near_y)}
     return Prediction(question.example, "", scores)
-
-
-def classify(
-    model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
-) -> dict[int, Prediction]:
-    """Predictions for questions that the head of the model answers, by their numbers."""
-    rows = [it for number in batch for it in asker.texts(questions[number])]
-    scores = iter(class_scores(model, rows, is_causal=asker.frame.is_causal).flatten().tolist())
-    return {
-        number: asker.read(
-            questions[number], [Score(0.0, next(scores), 0) for _ in questions[number].candidates]
-        )
-        for number in batch
-    }
 
 
 def write(
@@ -125,9 +121,91 @@ def write(
         without = [Candidate(it.part_a, (), it.places[0], asker.no_answer) for it in prompts]
         scores = sum_log_probs(model, without, asker.special.sop)
     return {
-        number: asker.written(questions[number], filled, score)
+        number: written(asker, questions[number], filled, score)
         for number, filled, score in zip(batch, fills, scores, strict=True)
     }
+
+
+def read(asker: Asker, question: Question, scores: Sequence[Score]) -> Prediction:
+    """What the scores of an example's candidates say."""
+    task, example = asker.task, question.example
+    evidence = Evidence(
+        sum(score.log_prob for score in scores),
+        sum(candidate.num_predicted for candidate in question.candidates),
+        # Words stand between single spaces, as the released code counts them.
+        (example.fields.get("original") or example.fields.get("text", "")).strip().count(" "),
+    )
+    if task.kind == "text":
+        return Prediction(example, "", {}, evidence)
+    if len(scores) > 1:
+        evidence = NO_EVIDENCE  # rivals do not add up to anything
+    lengths = [len(it.targets) ** asker.penalty for it in question.candidates]
+    points = [score.logit if asker.by_logit else score.log_prob for score in scores]
+    values = [score / length for score, length in zip(points, lengths, strict=True)]
+    best = values.index(max(values))
+    if task.first_is_claim:
+        wins = best == 0 if len(values) > 1 else not scores[0].num_missed
+        prediction = task.labels[wins]
+    else:
+        prediction = asker.labels_of(question)[best]
+    by_answer = dict(zip(question.answers, values, strict=True))
+    return Prediction(example, prediction, by_answer, evidence)
+
+
+def written(
+    asker: Asker, question: Question, fills: Sequence[Fill], no_answer: float | None = None
+) -> Prediction:
+    """What the model has written, read: the text with its blanks filled, or the answer.
+
+    `no_answer`: its log-probability, which is kept beside that of the best answer.
+    """
+    assert question.prompt is not None
+    if asker.task.kind == "infill":
+        text = insert(question.prompt, fills, asker.tokenizer).text
+    else:
+        text = asker.tokenizer.decode(fills[0].ids).strip()
+    meant = question.answers and listed(asker, question, text)
+    scores = {} if no_answer is None else {NO_ANSWER: no_answer}
+    for it in (fills[0].ranked or fills) if scores else ():
+        answer = asker.tokenizer.decode(it.ids).strip()
+        if answer not in ("", NO_ANSWER):
+            scores[answer] = sum(it.token_log_probs)
+            break
+    return Prediction(question.example, meant or text, scores)
+
+
+def listed(asker: Asker, question: Question, text: str) -> str | None:
+    """The listed answer with which a text begins, the longest one; None: none is meant."""
+    task, fields = asker.task, question.example.fields
+    if task.kind == "cloze":
+        texts = [task.words(asker.pattern)[label] for label in question.answers]
+    else:
+        template = asker.pattern.answer or task.answer
+        texts = [fill(template, {**fields, CHOICE: it}) for it in question.answers]
+    starts = [it.strip(EDGES).casefold() for it in texts]
+    meant = [n for n, it in enumerate(starts) if text.strip(EDGES).casefold().startswith(it)]
+    best = max(meant, key=lambda n: len(starts[n]), default=None)
+    if task.first_is_claim:
+        return task.labels[best == 0]
+    return None if best is None else asker.labels_of(question)[best]
+
+
+def blinded(questions: Sequence[Question], special: SpecialTokens) -> list[Question]:
+    """Questions of kind infill as they are, but for the model the blanks stand alone.
+
+    What it writes is put into the whole text all the same, so that the score of a model that reads
+    nothing can be told from that of one that does.
+    """
+    kept = {*special.strings.values()}
+    blind = []
+    for question in questions:
+        prompt = question.prompt
+        assert prompt is not None
+        part_a = tuple(token for token in prompt.part_a if token in kept)
+        masks = {prompt.part_a[place] for place in prompt.places}
+        places = tuple(place for place, token in enumerate(part_a) if token in masks)
+        blind.append(replace(question, prompt=replace(prompt, part_a=part_a, places=places)))
+    return blind
 
 
 def shape_of(question: Question) -> list[tuple[int, int]]:

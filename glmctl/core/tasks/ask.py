@@ -1,4 +1,4 @@
-"""Examples -> candidates for the scoring engine, and its scores -> predictions.
+"""Examples -> candidates for the scoring engine.
 
 A word of a verbalizer and a candidate of a choice task are the same to it: tokens that could fill
 the blank of a pattern. Where answers are written, the blank is left to the model; of a text, the
@@ -9,7 +9,6 @@ from the end of what may be shortened, on the longer side of the pattern first.
 from __future__ import annotations
 
 import re
-import string
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +17,15 @@ from itertools import chain, groupby
 
 import numpy as np
 
-from glmctl.core.decode.infill import Prompt, insert, make_prompt
-from glmctl.core.decode.score import Candidate, Score
-from glmctl.core.decode.search import Fill, Token
+from glmctl.core.decode.infill import Prompt, make_prompt
+from glmctl.core.decode.score import Candidate
+from glmctl.core.decode.search import Token
 from glmctl.core.tasks.frame import Ids, frame_of
+from glmctl.core.tasks.pattern import Unit, fill, shorten
 from glmctl.core.tasks.read import Example
 from glmctl.core.tasks.schema import (
     BLANK,
     CHOICE,
-    FIELD,
     LISTED,
     NO_PATTERN,
     SETS,
@@ -44,17 +43,6 @@ from glmctl.recipe.model import ModelConfig
 from glmctl.recipe.schema import AdapterConfig
 
 SPACED_WORD = re.compile(rf" ?(?:{WORD.pattern})")
-EDGES = string.punctuation + string.whitespace
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Tokens of one part of a pattern."""
-
-    ids: Ids
-    can_shrink: bool = False
-    is_second: bool = False
-    """Of the second side of the pattern."""
 
 
 @dataclass(frozen=True)
@@ -510,121 +498,3 @@ class Asker:
         if excess <= 0:
             return [unit.ids for unit in units], False
         return shorten(units, excess, self.task.cut == "start"), True
-
-    def read(self, question: Question, scores: Sequence[Score]) -> Prediction:
-        """What the scores of an example's candidates say."""
-        task, example = self.task, question.example
-        evidence = Evidence(
-            sum(score.log_prob for score in scores),
-            sum(candidate.num_predicted for candidate in question.candidates),
-            num_words(example.fields.get("original") or example.fields.get("text", "")) - 1,
-        )
-        if task.kind == "text":
-            return Prediction(example, "", {}, evidence)
-        if len(scores) > 1:
-            evidence = NO_EVIDENCE  # rivals do not add up to anything
-        lengths = [len(it.targets) ** self.penalty for it in question.candidates]
-        points = [score.logit if self.by_logit else score.log_prob for score in scores]
-        values = [score / length for score, length in zip(points, lengths, strict=True)]
-        best = values.index(max(values))
-        if task.first_is_claim:
-            wins = best == 0 if len(values) > 1 else not scores[0].num_missed
-            prediction = task.labels[wins]
-        else:
-            prediction = self.labels_of(question)[best]
-        by_answer = dict(zip(question.answers, values, strict=True))
-        return Prediction(example, prediction, by_answer, evidence)
-
-    def written(
-        self, question: Question, fills: Sequence[Fill], no_answer: float | None = None
-    ) -> Prediction:
-        """What the model has written, read: the text with its blanks filled, or the answer.
-
-        `no_answer`: its log-probability, which is kept beside that of the best answer.
-        """
-        assert question.prompt is not None
-        if self.task.kind == "infill":
-            text = insert(question.prompt, fills, self.tokenizer).text
-        else:
-            text = self.tokenizer.decode(fills[0].ids).strip()
-        listed = question.answers and self.listed(question, text)
-        scores = {} if no_answer is None else {NO_ANSWER: no_answer}
-        for fill in (fills[0].ranked or fills) if scores else ():
-            answer = self.tokenizer.decode(fill.ids).strip()
-            if answer not in ("", NO_ANSWER):
-                scores[answer] = sum(fill.token_log_probs)
-                break
-        return Prediction(question.example, listed or text, scores)
-
-    def listed(self, question: Question, text: str) -> str | None:
-        """The listed answer with which a text begins, the longest one; None: none is meant."""
-        task, fields = self.task, question.example.fields
-        if task.kind == "cloze":
-            texts = [task.words(self.pattern)[label] for label in question.answers]
-        else:
-            template = self.pattern.answer or task.answer
-            texts = [fill(template, {**fields, CHOICE: it}) for it in question.answers]
-        starts = [it.strip(EDGES).casefold() for it in texts]
-        meant = [n for n, it in enumerate(starts) if text.strip(EDGES).casefold().startswith(it)]
-        best = max(meant, key=lambda n: len(starts[n]), default=None)
-        if task.first_is_claim:
-            return task.labels[best == 0]
-        return None if best is None else self.labels_of(question)[best]
-
-
-def num_words(text: str) -> int:
-    """Words between single spaces, as the released code counts them."""
-    return len(text.strip().split(" "))
-
-
-def shorten(units: Sequence[Unit], excess: int, at_start: bool = False) -> list[Ids]:
-    """Take so many tokens off the end, or the start, of what may be shortened.
-
-    Raises:
-        ValueError: there is not so much.
-    """
-    kept = [len(unit.ids) for unit in units]
-    open_units = {
-        side: [n for n, unit in enumerate(units) if unit.can_shrink and unit.is_second == side]
-        for side in (False, True)
-    }
-    room = {side: sum(kept[n] for n in numbers) for side, numbers in open_units.items()}
-    if excess > sum(room.values()):
-        over = excess - sum(room.values())
-        raise ValueError(
-            f"is {over:,} tokens too long even without what may be shortened; shorten the row"
-        )
-    for _ in range(excess):
-        side = room[True] >= room[False]
-        last = next(n for n in reversed(open_units[side]) if kept[n])
-        kept[last] -= 1
-        room[side] -= 1
-    return [
-        unit.ids[len(unit.ids) - length :] if at_start else unit.ids[:length]
-        for unit, length in zip(units, kept, strict=True)
-    ]
-
-
-def fill(text: str, fields: Mapping[str, str]) -> str:
-    """A part of a pattern with its fields.
-
-    Raises:
-        ValueError: the row has no such field.
-    """
-    parts = FIELD.split(text)  # text, name, changes, text, ...
-    filled = parts[0]
-    for name, changes, following in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        if name not in fields:
-            raise ValueError(f"has no {name!r}; there are {', '.join(fields)}; correct the pattern")
-        filled += changed(fields[name], changes or "") + following
-    return filled
-
-
-def changed(text: str, changes: str) -> str:
-    """The text after the changes that a pattern names."""
-    for change in changes.split(","):
-        if change == "strip":
-            text = text.rstrip(string.punctuation)
-        elif change == "lowerfirst":
-            text = text[:1].lower() + text[1:]
-    return text

@@ -4,7 +4,9 @@ import pytest
 
 from glmctl.core.decode.score import Score
 from glmctl.core.decode.search import Fill
-from glmctl.core.tasks.ask import Asker, Unit, shorten
+from glmctl.core.tasks.answer import read, written
+from glmctl.core.tasks.ask import Asker
+from glmctl.core.tasks.pattern import Unit, shorten
 from glmctl.core.tasks.read import Example
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.recipe.model import TokenizerConfig
@@ -86,7 +88,7 @@ def task_of(**values) -> TaskConfig:
 def predict(ask, characters, sized):
     def give(task: TaskConfig, record: dict, scores: list[Score]) -> str:
         (question,) = ask(task, record)
-        return Asker(task, characters, sized(1000)).read(question, scores).prediction
+        return read(Asker(task, characters, sized(1000)), question, scores).prediction
 
     return give
 
@@ -187,11 +189,11 @@ def test_rows_that_cannot_be_asked_say_why(ask, task, record, message):
 
 
 @pytest.mark.parametrize(
-    ("written", "predicted"),
+    ("said", "predicted"),
     [(" Yes.", "a"), ("yes, it is", "a"), ("No way!", "c"), ("no", "b"), ("maybe", "maybe")],
 )
 def test_a_written_answer_is_the_longest_listed_one_that_it_begins_with(
-    characters, sized, written, predicted
+    characters, sized, said, predicted
 ):
     task = TaskConfig(
         name="own",
@@ -202,5 +204,5 @@ def test_a_written_answer_is_the_longest_listed_one_that_it_begins_with(
     asker = Asker(task, characters, sized(100), "decode")
     example = Example("", (0,), (0,), {"text": "Is it?"}, (), ("a",))
     characters.decode = lambda ids: "".join(map(chr, ids))
-    fill = Fill(tuple(map(ord, written)), 0.0, "end")
-    assert asker.written(asker.ask(example), [fill]).prediction == predicted
+    fill = Fill(tuple(map(ord, said)), 0.0, "end")
+    assert written(asker, asker.ask(example), [fill]).prediction == predicted

@@ -10,9 +10,8 @@ import torch
 from glmctl.core.decode.infill import Prompt
 from glmctl.core.decode.search import Fill
 from glmctl.core.open import load
-from glmctl.core.tasks.answer import answer, ask_all
+from glmctl.core.tasks.answer import answer, ask_all, blinded, written
 from glmctl.core.tasks.ask import Asker, Question
-from glmctl.core.tasks.blind import blinded
 from glmctl.core.tasks.formats import records
 from glmctl.core.tasks.metrics import Judged, measure
 from glmctl.core.tasks.read import Example, examples_of, read_examples
@@ -117,8 +116,8 @@ def test_the_best_answer_is_the_first_beam_with_words(builtin, characters, sized
         for text, log_prob in ((" N/A", -1.0), (" ", -1.5), (" six", -2.0), (" ten", -3.0))
     ]
     fill = replace(beams[0], ranked=tuple(beams))
-    written = asker.written(asker.ask(example), [fill], -2.25)
-    assert (written.prediction, written.scores) == ("N/A", {"N/A": -2.25, "six": -3.0})
+    it = written(asker, asker.ask(example), [fill], -2.25)
+    assert (it.prediction, it.scores) == ("N/A", {"N/A": -2.25, "six": -3.0})
 
 
 def test_cmrc_asks_in_chinese(builtin, ask, text_of, page):
