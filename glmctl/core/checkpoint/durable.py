@@ -152,10 +152,7 @@ def write_tensors(
 ) -> dict[str, str]:
     """Write a safetensors file, with one tensor in memory at a time; return the digest of each.
 
-    Args:
-        path: the file.
-        tensors: asked for twice, by name; they may be made then.
-        metadata: what the file says of itself.
+    Tensors are asked for twice, by name, and may be made then.
     """
     places: dict[str, Any] = {}
     offset = 0

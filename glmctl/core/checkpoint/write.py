@@ -114,14 +114,10 @@ def config_json(dialect: Dialect, config: ModelConfig) -> dict[str, Any]:
 def write_release(
     folder: Path, target: Format, found: Found, degree: int, token_ids: Mapping[str, Any]
 ) -> None:
-    """Write tensors and a config.json.
+    """Write tensors and a config.json of a released format, which can hold the model.
 
-    Args:
-        folder: where.
-        target: a released format, which can hold the model.
-        found: the model.
-        degree: model-parallel shards of the original.
-        token_ids: what config.json says of the special tokens, where it says anything of them.
+    `degree` is the number of model-parallel shards of the original; `token_ids` is what a
+    config.json says of the special tokens, where it says anything of them.
     """
     dialect = nearest(target, found)[0]
     values = config_json(dialect, found.config)

@@ -25,11 +25,7 @@ from glmctl.recipe.model import ModelConfig
 
 
 class GLM(nn.Module):
-    """Autoregressive blank infilling over a Transformer.
-
-    Args:
-        config: the `[model]` section, `vocab_rows` filled in.
-    """
+    """Autoregressive blank infilling over a Transformer; `vocab_rows` of it is filled in."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

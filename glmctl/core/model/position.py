@@ -113,8 +113,7 @@ class RelativePositions(nn.Module):
         Args:
             q: queries of samples of one length, [samples, N, S, D].
             distances: projected sinusoids, [S, N, D].
-            first: first row of the block.
-            last: row after the block.
+            first, last: the rows, without `last`.
 
         Returns:
             [samples, N, last - first, S].

@@ -211,13 +211,7 @@ class Blank(NamedTuple):
 
 
 def blanks_of(spans: Sequence[Span], part_a_length: int, *, in_place: bool) -> list[Blank]:
-    """The blanks of an example, in Part B order.
-
-    Args:
-        spans: start and stop of each in the source, in Part B order.
-        part_a_length: tokens of Part A.
-        in_place: the objective is mlm, which has no Part B.
-    """
+    """The blanks of an example, in Part B order, as the spans; `in_place`: it has no Part B."""
     if in_place:
         return [Blank(start, stop, start, start) for start, stop in spans]
     masks: dict[int, int] = {}
@@ -233,8 +227,7 @@ def blanks_of(spans: Sequence[Span], part_a_length: int, *, in_place: bool) -> l
 def restore(target_ids: Sequence[int], part_a_length: int, spans: Sequence[Span]) -> list[int]:
     """Source tokens of one example: the targets hold all of them, also where noise was fed.
 
-    Raises:
-        ValueError: the three do not belong together.
+    ValueError says why the three do not belong together.
     """
     if len(target_ids) == part_a_length:  # nothing is hidden, or it is predicted in place
         return [*target_ids]

@@ -67,11 +67,7 @@ def shuffled(row: IntArray, keys: UInt64Array, purpose: Purpose) -> IntArray:
 def token_spans(lengths: IntArray, keys: UInt64Array, goal: IntArray, law: LengthLaw) -> IntArray:
     """Short spans with a visible token between any two, [S, 3] in text order.
 
-    Args:
-        lengths: tokens of each sample, [n].
-        keys: keys of the samples, [n].
-        goal: spans are drawn until they hold so many tokens, [n].
-        law: of the span lengths.
+    They are drawn until those of a sample hold its goal, [n].
     """
     sample, sizes = draw_sizes(keys, goal, law)
     room = lengths - 2  # all but [CLS] and the last token
@@ -193,10 +189,8 @@ def cut_short(
 
     A piece starts at a random sentence and ends with a sentence where that keeps half of it.
 
-    ``is_cut`` [n] says which; each gives as many pieces as fit into ``max_positions``.
-
-    Returns:
-        Tokens, lengths and keys of what is now there.
+    ``is_cut`` [n] says which; each gives as many pieces as fit into ``max_positions``. Tokens,
+    lengths and keys of what is then there come back.
     """
     limits = np.full(len(lengths), max_positions - 1 - SHORTEST)
     target = SHORTEST + below(limits, keys, Purpose.SHORT_SEQUENCE)

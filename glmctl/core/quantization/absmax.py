@@ -17,20 +17,10 @@ BITS = (8, 4)
 
 
 def quantize(weight: Tensor, bits: int, name: str) -> tuple[Tensor, Tensor]:
-    """Integers and scales of a matrix.
+    """Integers of a matrix, int8 [O, I], and their scales, float16 [O].
 
-    Args:
-        weight: [O, I].
-        bits: 8 or 4.
-        name: of the tensor, for an error.
-
-    Returns:
-        int8 of -limit to limit, [O, I], and float16, [O]. A row whose scale would be below the
-        smallest float16 becomes 0.
-
-    Raises:
-        InputError: a weight is not finite, or too large for a float16 scale; or 4 bits cannot be
-            packed in pairs.
+    A row whose scale would be below the smallest float16 becomes 0. Refused by its name is a matrix
+    with a weight too large for a float16 scale, or with columns that are no pairs of 4 bits.
     """
     if bits == 4 and weight.shape[1] % 2:
         raise InputError(

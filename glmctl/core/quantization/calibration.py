@@ -76,16 +76,9 @@ class Calibration:
 def calibrate(
     path: str, tokenizer: Tokenizer, trained_on: ObjectiveConfig | None, max_positions: int
 ) -> Calibration:
-    """Corrupt the first texts of a source once, with short spans.
+    """Corrupt the first texts of a source once, with short spans as a model was trained on.
 
-    Args:
-        path: a text, JSON Lines or Parquet file, a folder of those, or a built-in name.
-        tokenizer: of the model.
-        trained_on: gives length and share of the spans, when it is known.
-        max_positions: of the model; longer texts are cut.
-
-    Raises:
-        InputError: no blank can be made.
+    Texts longer than its positions are cut.
     """
     names = {"mask_ratio", "mean_span_length", "max_span_length"}
     known = {} if trained_on is None else trained_on.model_dump(include=names)

@@ -43,12 +43,13 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     "tokenizer_json": ("glm-4", "glm-4-0414"),
 }
 SPELLINGS = {
-    "[CLS]": ("[CLS]", "<s>"),
-    "[MASK]": ("[MASK]", "<mask>"),
-    "[SEP]": ("[SEP]", "</s>"),
-    "[UNK]": ("[UNK]", "<unk>"),
+    "[CLS]": ("<s>", "[CLS]"),
+    "[MASK]": ("<mask>", "[MASK]"),
+    "[SEP]": ("</s>", "[SEP]"),
+    "[UNK]": ("<unk>", "[UNK]"),
 }
-"""How base vocabularies spell what the English layouts reuse, in the order of appending."""
+"""How base vocabularies spell what the English layouts reuse, in the order of appending; of two
+that one has, the second counts."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,11 @@ def numbered(items: Iterable[Item], first_id: int = 0) -> dict[Item, int]:
 def place_special_tokens(
     config: TokenizerConfig, vocabulary: Mapping[str, int], size: int, unk: int | None
 ) -> tuple[SpecialTokens, int]:
-    """Apply the layout of a tokenizer section.
+    """Apply the layout of a tokenizer section; the size of the vocabulary with it comes last.
 
-    Args:
-        config: names the layout.
-        vocabulary: ids of tokens of the base vocabulary; not read by layouts that append all.
-        size: of the base vocabulary.
-        unk: the unknown token of a SentencePiece vocabulary.
-
-    Returns:
-        The special tokens, and the size of the vocabulary with them. What a layout of ChatGLM or
-        GLM-4 lacks is the end of a text.
+    `vocabulary` gives ids of tokens of the base vocabulary, `size` is that of it, and `unk` is the
+    unknown token of a SentencePiece one. What a layout of ChatGLM or GLM-4 lacks is the end of a
+    text.
     """
     if config.special in FAMILY:
         strings = family_strings(config, vocabulary, size)
@@ -163,26 +158,23 @@ def english_strings(
     """Reuse what the vocabulary spells, then append in the order of the released models."""
     is_wordpiece = config.kind == "wordpiece"
     found = {
-        text: next((vocabulary[name] for name in names if name in vocabulary), None)
+        text: vocabulary[name]
         for text, names in SPELLINGS.items()
+        for name in names
+        if name in vocabulary
     }
     ends = ("[PAD]",) if is_wordpiece else ("</s>", EOS)
     end = next((vocabulary[name] for name in ends if name in vocabulary), None)
-    if end is None or (is_wordpiece and found["[UNK]"] is None):
+    if end is None or (is_wordpiece and "[UNK]" not in found):
         raise InputError(
             config.path,
             f"not the vocabulary of a {config.kind} tokenizer: it has no "
             f"{' or '.join(ends) if end is None else '[UNK]'}",
         )
-    appended = [SOP, EOP, *(text for text, token in found.items() if token is None)]
+    appended = [SOP, EOP, *(text for text in SPELLINGS if text not in found)]
     if config.special == "glm-english-task":
         appended += ["[gMASK]", "[sMASK]"]
-    places = numbered(appended, size)
-    strings = {"[PAD]" if is_wordpiece else EOS: end}
-    for text in ("[SEP]", "[CLS]", "[MASK]", "[UNK]"):
-        token = found[text]
-        strings[text] = places[text] if token is None else token
-    return strings | places
+    return {"[PAD]" if is_wordpiece else EOS: end} | found | numbered(appended, size)
 
 
 def chinese_strings(size: int, *, is_fixed: bool) -> dict[str, int]:

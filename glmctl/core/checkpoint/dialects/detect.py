@@ -43,11 +43,7 @@ WRITTEN = [word for word in get_args(Format) if word != "glmctl"]
 
 
 def dialects() -> list[Dialect]:
-    """Every `Dialect` that a file of this package holds.
-
-    Raises:
-        GlmctlError: one is filled in wrongly, or two have the same name.
-    """
+    """Every `Dialect` that a file of this package holds, each right and with its own name."""
     held: dict[int, tuple[Dialect, str]] = {}
     for found in iter_modules(package.__path__, f"{package.__name__}."):
         module = import_module(found.name)

@@ -74,8 +74,7 @@ INNER = {theirs: ours for ours, (theirs,) in ORIGINAL.inner.items()}
 def find_shards(path: Path) -> list[Path]:
     """The files of one checkpoint, in the order of their model-parallel rank; [] when it is none.
 
-    Args:
-        path: a `.pt` file, a folder of shards, or a folder with a tracker file that names one.
+    It is a `.pt` file, a folder of shards, or a folder with a tracker file that names one.
     """
     if path.is_file():
         return [path] if path.suffix == ".pt" else []
@@ -192,13 +191,7 @@ def write_shards(
 ) -> None:
     """Write a checkpoint in as many model-parallel shards, one of them in memory at a time.
 
-    Args:
-        folder: where.
-        tensors: under our names.
-        lead: stands in front of the names that they get.
-        heads: under their names; the same in every shard.
-        config: the sizes.
-        degree: how many.
+    `tensors` have our names, and get `lead` in front of theirs; `heads` have theirs.
     """
     rows = len(tensors["word_embedding.weight"])
     most = gcd(config.num_attention_heads, rows)
