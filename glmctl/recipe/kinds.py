@@ -1,6 +1,7 @@
 """Recipes of every stage by their name, and those of evaluations, which state tasks alone."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any
 
 from pydantic import Field
@@ -45,7 +46,7 @@ class EvalRecipe(Section):
         tables = []
         for item in self.matrix.task or ({},):
             change = {"name": item} if isinstance(item, str) else {**item, **item.get("task", {})}
-            tables.append({**self.task})
+            tables.append(deepcopy(self.task))
             merge(tables[-1], {key: it for key, it in change.items() if key != "task"})
         return tables
 

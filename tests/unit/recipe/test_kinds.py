@@ -42,6 +42,17 @@ def test_the_tasks_of_a_matrix_are_a_suite_with_what_differs(recipe_file):
     assert (copa.max_length, copa.pattern, copa.kind) == (32, 1, "choice")
 
 
+def test_what_differs_in_one_task_does_not_reach_the_next(recipe_file):
+    text = """
+[task]
+decode = { max_new_tokens = 9 }
+[matrix]
+task = [{ name = "squad_v1", task = { decode = { max_new_tokens = 4 } } }, "xquad-en"]
+"""
+    suite, names = find_suite(recipe_file(text))
+    assert [it.decode.max_new_tokens for it in suite.choose(names)] == [4, 9]
+
+
 def test_one_task_needs_no_matrix_and_may_be_written_whole(recipe_file, tmp_path):
     text = '[task]\npatterns = ["{a} [MASK]"]\nverbalizer = { 0 = "no", 1 = "yes" }'
     suite, names = find_suite(recipe_file(text))
