@@ -63,16 +63,15 @@ def publish(final: Path) -> Iterator[Path]:
         scratch.rename(final)
         sync(final.parent)
         shutil.rmtree(aside, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError):
+            raise
         raise MachineError(
             str(final),
             f"could not be written: {error}; nothing of it is left and what was there before is "
             "untouched; free space, or make the folder writable, and run the same command again",
         ) from error
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
 
 
 def sync(path: Path) -> None:

@@ -99,24 +99,18 @@ def open_file(file: Path) -> Mapping[str, Tensor]:
 
 def write_tensor_files(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors files as `transformers` does: one, or shards with an index."""
-    sizes = sizes_of(tensors)
-    shards: list[list[str]] = [[]]
-    filled = 0
-    for name, size in sizes.items():
-        if shards[-1] and filled + size.nbytes > SHARD_BYTES:
-            shards.append([])
-            filled = 0
-        shards[-1].append(name)
-        filled += size.nbytes
-    single, pattern = LAYOUTS[0]
-    head, _, tail = pattern.split("*")
-    files = [single]
-    if len(shards) > 1:
-        files = [f"{head}{i:05d}-of-{len(shards):05d}{tail}" for i in range(1, len(shards) + 1)]
-        index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-        total = {"total_size": sum(size.nbytes for size in sizes.values())}
-        write_json(folder / f"{single}.index.json", {"metadata": total, "weight_map": index})
-    for file, names in zip(files, shards, strict=True):
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    single = LAYOUTS[0][0]
+    split = split_torch_state_dict_into_shards(
+        sizes_of(tensors),
+        filename_pattern=single.replace(".", "{suffix}."),
+        max_shard_size=SHARD_BYTES,
+    )
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        write_json(folder / f"{single}.index.json", index)
+    for file, names in split.filename_to_tensors.items():
         part = picked(tensors, {name: name for name in names})
         write_tensors(folder / file, part, {"format": "pt"})
 

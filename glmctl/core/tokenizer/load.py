@@ -17,7 +17,7 @@ from glmctl.core.tokenizer.library import (
     WordPieceVocabulary,
 )
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
-from glmctl.core.tokenizer.special import FAMILY, check_layout, place_special_tokens
+from glmctl.core.tokenizer.special import FAMILY, LAYOUTS, check_layout, place_special_tokens
 from glmctl.errors import InputError, MachineError, UsageError
 from glmctl.recipe.load import expand_path, unset_variables
 from glmctl.recipe.model import Kind, Layout, TokenizerConfig
@@ -31,8 +31,9 @@ FILES: dict[Kind, str] = {
     "wordpiece": "vocab.txt",
     "byte_bpe": "vocab.json",
     "sentencepiece": "*.model",
+    "tiktoken": "*.model",
+    "tokenizer_json": "tokenizer.json",
 }
-GLM4_FILES: dict[Kind, str] = {"tiktoken": "*.model", "tokenizer_json": "tokenizer.json"}
 REMOTE_FILES = ["vocab.txt", "vocab.json", MERGES, "*.model", "*tokenizer*.json", "config.json"]
 
 
@@ -117,10 +118,8 @@ def sections(place: Path) -> dict[str, Any]:
 
 def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
     """The layout that goes with a vocabulary when nobody says."""
-    if kind in GLM4_FILES:
-        return "glm-4"
     if kind != "sentencepiece":
-        return "glm-english"
+        return LAYOUTS[kind][0]
     if load_sentencepiece(file).is_lossless:
         return "glmctl"
     if otherwise is not None:
@@ -134,11 +133,11 @@ def usual_layout(file: Path, kind: Kind, otherwise: Layout | None) -> Layout:
 
 def kind_of(place: Path) -> Kind:
     """The kind of vocabulary that a file or a folder holds."""
-    kinds = [
-        kind
-        for kind, pattern in FILES.items()
-        if (any(place.glob(pattern)) if place.is_dir() else place.suffix == Path(pattern).suffix)
-    ]
+    by_name: tuple[Kind, ...] = ("wordpiece", "byte_bpe", "sentencepiece")  # of others: family.py
+    if place.is_dir():
+        kinds = [kind for kind in by_name if any(place.glob(FILES[kind]))]
+    else:
+        kinds = [kind for kind in by_name if place.suffix == Path(FILES[kind]).suffix]
     if len(kinds) != 1:
         found = "the vocabularies of several kinds" if kinds else "no vocabulary"
         raise InputError(str(place), f"holds {found}; name one file, or add --kind")
@@ -147,7 +146,7 @@ def kind_of(place: Path) -> Kind:
 
 def vocabulary_file(place: Path, kind: Kind) -> Path:
     """The file of a vocabulary, given itself or its folder."""
-    pattern = (FILES | GLM4_FILES)[kind]
+    pattern = FILES[kind]
     found = sorted(place.glob(pattern)) if place.is_dir() else [place]
     if len(found) != 1:
         raise InputError(
