@@ -124,17 +124,22 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return values
 
 
+def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise InputError(str(path), f"is missing; {remedy}") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(str(path), f"is damaged: {error}; {remedy}") from error
+
+
 def read_proved(path: Path, manifest: Mapping[str, Any], remedy: str) -> dict[str, Tensor]:
     """Read a safetensors file, which must hold the tensors of its manifest and no others."""
     digests = manifest.get("digests")
     if not isinstance(digests, dict):
         raise InputError(str(path.with_name(MANIFEST_FILE)), f"holds no digests; {remedy}")
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(str(path), f"is missing; {remedy}") from error
-    except SafetensorError as error:
-        raise InputError(str(path), f"is damaged: {error}; {remedy}") from error
+    tensors = read_tensors(path, remedy)
     problems = []
     for name in sorted(digests.keys() | tensors.keys()):
         expected = digests.get(name, "none")

@@ -57,13 +57,9 @@ class HubFile:
         return self.blob.with_name(f"{self.blob.name}.glmctl.incomplete")
 
     @property
-    def is_here(self) -> bool:
-        return self.blob.is_file()
-
-    @property
     def bytes_to_come(self) -> int:
         here = self.partial.stat().st_size if self.partial.is_file() else 0
-        return 0 if self.is_here else self.size - here
+        return 0 if self.blob.is_file() else self.size - here
 
 
 def fetch(name: str, *, offline: bool = False, proves: bool = False) -> Path:
@@ -117,7 +113,7 @@ def fetch_online(name: str, repository: str, revision: str, *, proves: bool) -> 
     digests = {file.name: file.digest for file in files}
     make_room(name, cache / "blobs", files, proves=proves or not is_recorded)
     for file in files:
-        if not file.is_here:
+        if not file.blob.is_file():
             download(hf_hub_url(repository, file.name, revision=info.sha), file)
     folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*digests]))
     if folder.name != info.sha:
@@ -138,7 +134,7 @@ def make_room(name: str, blobs: Path, files: Sequence[HubFile], *, proves: bool)
     """Delete the files that are to be fetched again, and refuse what the disk has no room for."""
     blobs.mkdir(parents=True, exist_ok=True)
     for file in files:
-        if proves and file.is_here and digest_of(file.blob, file.digest) != file.digest:
+        if proves and file.blob.is_file() and digest_of(file.blob, file.digest) != file.digest:
             file.blob.unlink()
     needed, free = sum(file.bytes_to_come for file in files), shutil.disk_usage(blobs).free
     if needed > free:
@@ -193,7 +189,7 @@ def download(url: str, file: HubFile) -> None:
 
     with file.partial.open("ab") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # of two processes, one waits and finds the blob
-        if file.is_here:
+        if file.blob.is_file():
             return
         http_get(
             url,

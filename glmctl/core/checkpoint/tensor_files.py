@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from glmctl.core.checkpoint.durable import read_json, sizes_of, write_json, write_tensors
+from glmctl.core.checkpoint import durable
 from glmctl.core.checkpoint.pickles import read_pickle, tensors_in
 from glmctl.errors import InputError
 
@@ -71,7 +70,11 @@ def open_tensor_files(folder: Path) -> dict[str, Stored]:
         raise InputError(str(folder), *problems)
     stored: dict[str, Stored] = {}
     for file in files:
-        for name, tensor in open_file(file).items():
+        is_safe = file.suffix == ".safetensors"
+        held = (
+            durable.read_tensors(file, REMEDY) if is_safe else tensors_in(file, read_pickle(file))
+        )
+        for name, tensor in held.items():
             if name in stored:
                 problems.append(f"tensor {name} stands in {stored[name].file.name} and {file.name}")
             stored[name] = Stored(tensor, file)
@@ -86,33 +89,22 @@ def open_tensor_files(folder: Path) -> dict[str, Stored]:
     return stored
 
 
-def open_file(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of one file, which may hold nothing else."""
-    if file.suffix != ".safetensors":
-        return tensors_in(file, read_pickle(file))
-    try:
-        with safe_open(file, framework="pt") as content:
-            return {name: content.get_tensor(name) for name in content.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(str(file), f"is damaged: {error}; {REMEDY}") from error
-
-
 def write_tensor_files(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors files as `transformers` does: one, or shards with an index."""
     from huggingface_hub import split_torch_state_dict_into_shards
 
     single = LAYOUTS[0][0]
     split = split_torch_state_dict_into_shards(
-        sizes_of(tensors),
+        durable.sizes_of(tensors),
         filename_pattern=single.replace(".", "{suffix}."),
         max_shard_size=SHARD_BYTES,
     )
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        write_json(folder / f"{single}.index.json", index)
+        durable.write_json(folder / f"{single}.index.json", index)
     for file, names in split.filename_to_tensors.items():
         part = picked(tensors, {name: name for name in names})
-        write_tensors(folder / file, part, {"format": "pt"})
+        durable.write_tensors(folder / file, part, {"format": "pt"})
 
 
 def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[str, Any]]:
@@ -121,7 +113,7 @@ def _files_of(folder: Path, single: str, shards: str) -> tuple[list[Path], dict[
     if (folder / single).is_file():
         return [folder / single], {}
     if index_file.is_file():
-        index = read_json(index_file, REMEDY).get("weight_map")
+        index = durable.read_json(index_file, REMEDY).get("weight_map")
         if not isinstance(index, dict) or not index:
             raise InputError(str(index_file), f"holds no weight_map; {REMEDY}")
         odd = [it for it in index.values() if not isinstance(it, str) or it != Path(it).name]
