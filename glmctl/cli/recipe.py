@@ -73,7 +73,7 @@ def show(
     import tomli_w
 
     from glmctl.core.tasks.find import is_task, tables_of_suite
-    from glmctl.recipe.keys import flatten, values_of
+    from glmctl.recipe.keys import flatten, settings_of
     from glmctl.recipe.kinds import trace_any
     from glmctl.recipe.load import DEFAULT, to_toml
 
@@ -85,7 +85,8 @@ def show(
         return
     recipe, origins = trace_any(recipe_path, overrides or (), gpus=gpus, topology=topology)
     stated = [
-        (key, value, origins.get(key, DEFAULT)) for key, value in flatten(values_of(recipe)).items()
+        (key, value, origins.get(key, DEFAULT))
+        for key, value in flatten(settings_of(recipe)).items()
     ]
     if origin and as_json:
         records = [

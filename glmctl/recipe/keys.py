@@ -11,7 +11,7 @@ from glmctl.recipe.section import Section
 
 def differences(a: Section, b: Section) -> dict[str, tuple[Any, Any]]:
     """The keys whose value two recipes do not share, with both; None where one lacks it."""
-    left, right = flatten(values_of(a)), flatten(values_of(b))
+    left, right = flatten(settings_of(a)), flatten(settings_of(b))
     pairs = {key: (left.get(key), right.get(key)) for key in left | right}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -20,6 +20,11 @@ def values_of(recipe: Section) -> dict[str, Any]:
     """Every value that a recipe has, as in its file."""
     values = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {key: value for key, value in values.items() if value != []}  # nothing published
+
+
+def settings_of(recipe: Section) -> dict[str, Any]:
+    """What a recipe asks for: its values but for those of the literature."""
+    return {key: value for key, value in values_of(recipe).items() if key != "published"}
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

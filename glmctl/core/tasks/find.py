@@ -22,7 +22,15 @@ from glmctl.errors import UsageError
 from glmctl.recipe.find import find_recipe, is_builtin, recipe_name
 from glmctl.recipe.finetune import FinetuneRecipe, runs_of
 from glmctl.recipe.kinds import EvalRecipe, load_any
-from glmctl.recipe.load import describe, merge, parse, require_stage, stage_of
+from glmctl.recipe.load import (
+    describe,
+    merge,
+    parse,
+    read_files,
+    require_stage,
+    stage_of,
+    table_at,
+)
 
 EXAMPLE = """[task] patterns = ["{text} It was [MASK]."] verbalizer = { 1 = "good", 0 = "bad" }"""
 SETTINGS = ("train", "optimizer", "schedule")
@@ -72,9 +80,12 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
     Raises:
         UsageError: nothing has this name, or the file is not as the schema says.
     """
-    if name.endswith(".toml") or stage_of(name) == "eval":
-        is_recipe = stage_of(name) == "eval"
-        suite = suite_of_recipe(name) if is_recipe else read_suite(Path(name), is_own=True)
+    stage = stage_of(name)
+    if name.endswith(".toml") or stage == "eval":
+        tables = {} if stage is None else read_files(find_recipe(name), name).tables
+        if stage is not None and not {"patterns", "kind"} & table_at(tables, "task").keys():
+            require_stage(name, "eval")  # it states no task of its own
+        suite = suite_of_recipe(name) if stage == "eval" else read_suite(Path(name), is_own=True)
         return suite, suite.main
     suites = builtin_suites()
     found = [(it, it.main) for it in suites if name == it.name]

@@ -32,6 +32,7 @@ LOCK = ".lock"
 FREE_KEYS = (
     "recipe.",
     "data.on_error",  # of no effect once the shards are made
+    "published",
     "topology.",
     "track.",
     "train.log_every",

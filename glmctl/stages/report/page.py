@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from glmctl import __version__
-from glmctl.recipe.keys import flatten, values_of
+from glmctl.recipe.keys import flatten, settings_of
 from glmctl.stages.report.read import Column, Run, RunSummary, read_runs, rows_of, summarize
 
 HEIGHT, WIDTH = 200, 1000  # of a plot in its own units; the page stretches the width
@@ -187,13 +187,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def settings(runs: Sequence[Run]) -> list[list[str]]:
     """Keys of recipe and manifest with their values: all of one run, of several what differs."""
-    columns = [flatten(values_of(run.recipe)) | flatten(run.manifest) for run in runs]
-    hidden = ("published", "finished")  # they stand in other tables
+    columns = [flatten(settings_of(run.recipe)) | flatten(run.manifest) for run in runs]
     keys = dict.fromkeys(chain.from_iterable(columns))
     rows = [
         [key, *(json.dumps(column.get(key)) for column in columns)]
         for key in keys
-        if not key.startswith(hidden)
+        if not key.startswith("finished")  # stands in another table
     ]
     return [row for row in rows if len(runs) == 1 or len({*row[1:]}) > 1]
 

@@ -30,3 +30,11 @@ def test_every_key_that_can_be_set_is_there_with_its_meaning():
     assert "data.corpus" in keys
     assert "topology.profiles" in keys
     assert not [key for key in keys if key.startswith(("data.corpus.", "topology.profiles."))]
+
+
+def test_numbers_of_the_literature_are_no_settings():
+    known = {"metric": "a/b", "value": 1.0, "certainty": "paper", "source": "Table 1"}
+    one = load_recipe("glm-doc")
+    other = one.model_validate(one.model_dump(by_alias=True) | {"published": [known]})
+    assert one.published
+    assert differences(one, other) == {}

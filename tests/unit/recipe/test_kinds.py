@@ -82,6 +82,18 @@ def test_mistakes_say_where_they_are(recipe_file, text, message):
     assert any(message in problem for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize("text", ['[task]\nname = "rte"', '[matrix]\ntask = ["rte"]'])
+def test_a_fine_tuning_that_states_no_task_of_its_own_is_no_evaluation(recipe_file, text):
+    path = recipe_file(text, "finetune")
+    with pytest.raises(UsageError, match=f"stage 'finetune'; run: glmctl finetune {path}"):
+        find_suite(path)
+
+
+def test_a_fine_tuning_that_states_a_whole_task_can_be_evaluated_by_it(recipe_file):
+    text = '[task]\npatterns = ["{a} [MASK]"]\nverbalizer = { 0 = "no", 1 = "yes" }'
+    assert find_suite(recipe_file(text, "finetune"))[1] == ("own",)
+
+
 def test_tasks_whose_data_lies_in_two_folders_are_two_recipes(recipe_file):
     with pytest.raises(UsageError, match="has tasks of superglue and of glue, which lie in sever"):
         find_suite(recipe_file('[matrix]\ntask = ["rte", "sst2"]'))

@@ -119,6 +119,12 @@ def test_a_run_may_be_tracked_from_some_step_on():
     assert [*changed_keys(recipe(), Recipe.model_validate(sections))] == []
 
 
+def test_a_run_may_go_on_when_its_recipe_states_another_number_of_the_literature():
+    number = {"metric": "rte/accuracy", "value": 70.0, "certainty": "paper", "source": "Table 1"}
+    sections = recipe().model_dump(by_alias=True) | {"published": [number]}
+    assert [*changed_keys(recipe(), Recipe.model_validate(sections))] == []
+
+
 def test_force_without_fresh_is_a_mistake(folder):
     with pytest.raises(UsageError, match="--force: lets --fresh delete a run"):
         folder.settle(recipe(), fresh=False, force=True)
