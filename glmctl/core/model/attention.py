@@ -57,18 +57,7 @@ class Attention(nn.Module):
         positions: RelativePositions | Turns | None,
         cache: LayerCache | None,
     ) -> Tensor:
-        """Mix the rows of each sample.
-
-        Args:
-            x: normed hidden states, [T, H].
-            sight: what each row sees.
-            wanted: rows whose result is needed, ascending, [M]; None for all.
-            positions: distances of a Transformer-XL model, or the angles of the tokens.
-            cache: takes the keys and values of sample r into its row r.
-
-        Returns:
-            [M, H], or [T, H] without `wanted`.
-        """
+        """Mix the rows of each sample, [T, H] -> [M, H]; arguments as those of `GLM.hidden`."""
         q, k, v = self.project(x, wanted)
         if isinstance(positions, Turns):
             q, k = positions.of(wanted).turn(q), positions.turn(k)

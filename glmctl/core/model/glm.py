@@ -177,11 +177,8 @@ class GLM(nn.Module):
         """Cross-entropy at the wanted rows, or over the candidates of questions.
 
         Args:
-            input_ids: [T].
-            position_ids: [2, T].
-            segments: lengths of the samples and of their Part A.
-            wanted: rows that carry a loss, ascending, [M].
-            target_ids: what each of them should predict, [M]; with `choices`, those of all
+            input_ids, position_ids, segments, wanted: as for `hidden`.
+            target_ids: what each wanted row should predict, [M]; with `choices`, those of all
                 candidates.
             choices: what the targets are of, when candidates or classes compete or answers are
                 written.

@@ -71,7 +71,6 @@ class Sight:
     """What the rows of a batch see: one bias table, of which every sample takes a window.
 
     Args:
-        segments: where the samples lie.
         wanted: the rows that ask, ascending, [M]; None for all.
         like: gives type and device of the table.
         num_prefix: keys in front of each sample that all of its rows see.
