@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from typer import Exit
 
@@ -30,21 +30,17 @@ def audit_tokenizer(
         plain = {key: value for key, value in vars(result).items() if not isinstance(value, list)}
         for line in render.value_lines(plain):
             render.out.print(line)
-        for records in (result.scripts, result.unknown):
-            show_table([*map(vars, records)])
+        for records in ([*map(vars, result.scripts)], [*map(vars, result.unknown)]):
+            rows = [[render.label_and_value(*item) for item in it.items()] for it in records]
+            if rows:
+                texts = [[text for _, text in row] for row in rows]
+                render.say("")
+                render.table([name for name, _ in rows[0]], texts)
         for finding in result.findings:
             weight = "spoils training" if finding.spoils_training else "note"
             render.say(f"\n{weight}: {finding.where}: {finding.what}\n  {finding.remedy}")
     if result.spoils_training:
         raise Exit(1)
-
-
-def show_table(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print records as rows under the names of their fields; nothing for none."""
-    rows = [[render.label_and_value(*item) for item in record.items()] for record in records]
-    if rows:
-        render.say("")
-        render.table([name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
 
 
 def compare_tokenizers(
@@ -69,19 +65,16 @@ def compare_tokenizers(
 
 
 def show_cuts(record: Record) -> None:
-    """Print both cuts of a line, around the place where they begin to differ."""
+    """Print the pieces of both cuts of a line, around the place where they begin to differ."""
     render.say(place_of(record))
     for side in ("a", "b"):
-        render.say(f"  {side.upper()}  {cut_text(record[side], record['at'])}")
-
-
-def cut_text(cut: Mapping[str, Any], at: int) -> str:
-    """The pieces around a place of a line, as the vocabulary spells them, with bars between."""
-    shown = [
-        number
-        for number, (start, stop) in enumerate(cut["offsets"])
-        if at - BEFORE <= stop and start < at + AFTER
-    ]
-    before = "... " if shown and shown[0] > 0 else ""
-    after = " ..." if shown and shown[-1] < len(cut["pieces"]) - 1 else ""
-    return f"{before}{'|'.join(cut['pieces'][number] for number in shown)}{after}"
+        pieces, offsets = record[side]["pieces"], record[side]["offsets"]
+        shown = [
+            number
+            for number, (start, stop) in enumerate(offsets)
+            if record["at"] - BEFORE <= stop and start < record["at"] + AFTER
+        ]
+        before = "... " if shown and shown[0] > 0 else ""
+        after = " ..." if shown and shown[-1] < len(pieces) - 1 else ""
+        text = "|".join(pieces[number] for number in shown)
+        render.say(f"  {side.upper()}  {before}{text}{after}")

@@ -117,19 +117,13 @@ def draw_html(example: Explanation) -> str:
             for kind, is_seen in zip(kinds, token.sees, strict=True)
         )
         rows.append(f'<tr class="{own_kind}">{values}{seen}</tr>\n')
-    parts = "".join(
-        f'<p class="part"><b>Part {name}</b> {html_part(part)}</p>\n'
-        for name, part in (("A", example.part_a), ("B", example.part_b))
-    )
+    parts = ""
+    for name, part in (("A", example.part_a), ("B", example.part_b)):
+        marked = (f"<mark>{escape(it)}</mark>" if is_blank else escape(it) for it, is_blank in part)
+        parts += f'<p class="part"><b>Part {name}</b> {"".join(marked)}</p>\n'
     return (
         f"<section><h2>{escape(title(example))}</h2>\n{parts}"
         f'<div class="wide"><table><tr>{head}</tr>\n{"".join(rows)}</table></div></section>'
-    )
-
-
-def html_part(part: Part) -> str:
-    return "".join(
-        f"<mark>{escape(text)}</mark>" if is_blank else escape(text) for text, is_blank in part
     )
 
 

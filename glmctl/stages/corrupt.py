@@ -229,7 +229,13 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
         example = Example.model_validate_json(line)
         ids = restore(example.target_ids, example.part_a_length, example.spans)
     except ValueError as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        problem = str(error)
+        if isinstance(error, ValidationError):
+            issue = error.errors()[0]
+            place = ".".join(map(str, issue["loc"]))
+            problem = f"{place}: {issue['msg']}" if place else issue["msg"]
+            if issue["type"] == "missing" and "error" in issue["input"]:  # it failed, and says why
+                problem = f"its line {issue['input']['error']}"
         return {"error": f"is not an example of glmctl corrupt --json; {problem}"}
     if example.tokenizer != tokenizer.fingerprint:
         return {"error": "was made with another tokenizer; name it with --tokenizer"}
@@ -243,15 +249,6 @@ def undo_line(line: bytes, tokenizer: Tokenizer, one_line: bool) -> Record:
         return {"error": "the text has several lines; --json shows it"}
     labels = example.model_dump(include={"id", "seed"}, exclude_none=True)
     return {**labels, "ids": ids, "text": text}
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong with a record; that of a failure says why itself."""
-    issue = error.errors()[0]
-    if issue["type"] == "missing" and "error" in issue["input"]:
-        return f"its line {issue['input']['error']}"
-    place = ".".join(map(str, issue["loc"]))
-    return f"{place}: {issue['msg']}" if place else issue["msg"]
 
 
 def read_lines(inputs: Sequence[str], *, jsonl: bool) -> Iterator[dict[int, Line]]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from glmctl.core.checkpoint.folder import refuse_other_files
@@ -22,8 +21,9 @@ from glmctl.core.tasks.battery import HELD_OUT, Continuation, battery_of
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.find import builtin_recipes, recipe_name
-from glmctl.recipe.load import describe, expand_path, load_recipe
+from glmctl.recipe.load import Draft, checked, expand_path, load_recipe
 from glmctl.recipe.schema import QuantizationConfig, QuantizeConfig
+from glmctl.recipe.section import Section
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class QuantizeResult:
     perplexity_rise_share: float | None
 
 
+class Settings(Section):
+    """What a command line can set."""
+
+    quantize: QuantizeConfig
+
+
 def settings(source: str, options: Mapping[str, Any], overrides: Sequence[str]) -> QuantizeConfig:
     """What a command line asks for, by keys of `[quantize]`; a source is a recipe, or the model."""
     given = {key: value for key, value in options.items() if value is not None}
@@ -65,11 +71,8 @@ def settings(source: str, options: Mapping[str, Any], overrides: Sequence[str]) 
         given = section.model_dump() | given
     elif overrides:
         raise UsageError("--set", f"changes a recipe, and {source} is a model; leave it out")
-    try:
-        return QuantizeConfig.model_validate({"model": source} | given, strict=True)
-    except ValidationError as error:
-        issues = [{**issue, "loc": ("quantize", *issue["loc"])} for issue in error.errors()]
-        raise UsageError(source, *(line for issue in issues for line in describe(issue))) from None
+    draft = Draft({"quantize": {"model": source} | given})
+    return checked(Settings, draft, source, ()).quantize
 
 
 def run(

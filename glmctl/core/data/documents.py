@@ -94,12 +94,16 @@ def open_sources(corpora: Sequence[CorpusConfig]) -> list[Part]:
         if corpus.path is not None:
             for file in find_files(corpus.path):
                 sources.append(Part(str(file), corpus.column, file, 0, file.stat().st_size))
-        else:
-            named = [f"hf:{corpus.dataset}" + (f"@{corpus.revision}" if corpus.revision else "")]
-            named += [f"config {corpus.config}"] if corpus.config else []
-            name = " ".join([*named, f"split {corpus.split or 'train'}"])
-            dataset = open_dataset(corpus, name)
-            sources.append(Part(name, corpus.column, dataset, 0, dataset.data.nbytes))
+            continue
+        place, split = corpus.dataset or "", corpus.split or "train"
+        named = [f"hf:{place}" + (f"@{corpus.revision}" if corpus.revision else "")]
+        named += [f"config {corpus.config}"] if corpus.config else []
+        name = " ".join([*named, f"split {split}"])
+        otherwise = "name files of your own with path"
+        found = fetch_dataset(place, corpus.config, split, corpus.revision, name, otherwise)
+        check_column(found.features.arrow_schema, corpus.column, name)
+        column = found.select_columns([corpus.column])
+        sources.append(Part(name, corpus.column, column, 0, column.data.nbytes))
     return sources
 
 
@@ -163,15 +167,6 @@ def texts_of(values: Any, source: str, first: int, broken: BrokenRows) -> list[s
         else:
             texts.append(text)
     return texts
-
-
-def open_dataset(corpus: CorpusConfig, name: str) -> Any:
-    """The column of a data set, mapped into memory; fetched unless it is on this machine."""
-    place, otherwise = corpus.dataset or "", "name files of your own with path"
-    split = corpus.split or "train"
-    found = fetch_dataset(place, corpus.config, split, corpus.revision, name, otherwise)
-    check_column(found.features.arrow_schema, corpus.column, name)
-    return found.select_columns([corpus.column])
 
 
 def fetch_dataset(

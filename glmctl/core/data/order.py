@@ -12,7 +12,6 @@ Shapes: n pieces, D documents, I items of an epoch.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -105,20 +104,16 @@ class RowOrder:
     def pieces(self, first_row: int, num_rows: int) -> Pieces:
         """The pieces of a stretch of rows, which may cross from one epoch into the next."""
         cut = self._packed if self.pack else self._single
-        parts = [cut(*stretch) for stretch in self._by_epoch(first_row, num_rows)]
-        return Pieces(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def _by_epoch(self, first_row: int, num_rows: int) -> Iterator[tuple[int, int, int]]:
-        """Split a stretch of rows into (epoch, first row in it, row after the last)."""
-        row, last = first_row, first_row + num_rows
+        parts, row, last = [], first_row, first_row + num_rows
         while row < last:
             while self.first_rows[-1] <= row:
                 self.first_row(len(self.first_rows))
             epoch = bisect_right(self.first_rows, row) - 1
             begin, end = self.first_rows[epoch], self.first_rows[epoch + 1]
             stop = min(end, last)
-            yield epoch, row - begin, stop - begin
+            parts.append(cut(epoch, row - begin, stop - begin))
             row = stop
+        return Pieces(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _epoch_order(self, epoch: int) -> tuple[IntArray, IntArray, IntArray]:
         """What an epoch reads, in drawn order.

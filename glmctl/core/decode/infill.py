@@ -8,7 +8,7 @@ Shapes: R texts still being filled, K beams of each, T packed tokens.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -233,7 +233,10 @@ def advance(
                     cache.settle(row_number, finished.path)
             cache.follow([beam.path for row in active for beam in row.padded(config.num_beams)])
             for row, first in zip(active, cache.lengths, strict=True):
-                row.stand_at(first)
+                # What the beams are fed next stands at these places of the cache.
+                row.beams = [
+                    replace(it, path=(*it.path, n)) for n, it in enumerate(row.beams, first)
+                ]
         inputs = [fed for row in active for fed in row.next_inputs(rules)]
         fed = torch.tensor(inputs, device=weight.device)  # [R x K, 3]
         hidden = model.step(fed[:, 0], fed[:, 1:].T, cache)  # [R x K, H]

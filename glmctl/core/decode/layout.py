@@ -69,13 +69,14 @@ class Reader:
 
     def samples(self, places: Tensor, lengths: Sequence[int], part_a: Sequence[int]) -> Segments:
         """The samples in the first tokens of each row; rows of which none counts have none."""
-        if self.layout is not None and self.layout.splits_at_jumps:
-            split = split_at_jumps(places[0], lengths)
-            return Segments(tuple(split), (0,) * len(split))
-        return Segments(
-            tuple(n for n in lengths if n),
-            tuple(a for n, a in zip(lengths, part_a, strict=True) if n),
-        )
+        kept = [(n, a) for n, a in zip(lengths, part_a, strict=True) if n]
+        if self.layout is None or not self.layout.splits_at_jumps:
+            return Segments(tuple(n for n, _ in kept), tuple(a for _, a in kept))
+        found: list[int] = []  # a place that is not the next one of its row begins a sample
+        for row, length in zip(places[0].tolist(), lengths, strict=True):
+            starts = [i for i in range(length) if i == 0 or row[i] != row[i - 1] + 1]
+            found += [end - start for start, end in zip(starts, [*starts[1:], length], strict=True)]
+        return Segments(tuple(found), (0,) * len(found))
 
 
 def places_of_spans(input_ids: Tensor, special: SpecialTokens) -> Tensor:
@@ -134,12 +135,3 @@ def part_a_lengths(input_ids: Tensor, layout: LayoutConfig) -> list[int]:
             )
         lengths.append(ids.index(layout.sop))
     return lengths
-
-
-def split_at_jumps(places: Tensor, lengths: Sequence[int]) -> list[int]:
-    """Lengths of samples where a place [B, S] that is not the next one of its row begins one."""
-    found = []
-    for row, length in zip(places.tolist(), lengths, strict=True):
-        starts = [i for i in range(length) if i == 0 or row[i] != row[i - 1] + 1]
-        found += [end - start for start, end in zip(starts, [*starts[1:], length], strict=True)]
-    return found

@@ -127,20 +127,15 @@ class Row:
             self.finished += [beam.finish(None, penalty) for beam in self.beams]
             self.beams = []
         self.finished = sorted(self.finished, key=attrgetter("score"), reverse=True)[:num_beams]
-        if not self.is_settled(rules):
-            return None
+        if self.beams:
+            best_open = self.beams[0].finish(None, penalty).score
+            if len(self.finished) < num_beams or self.finished[-1].score < best_open:
+                return None
         best, n_best = self.finished[0], rules.config.n_best
         ranked = tuple(self.finished[:n_best]) if n_best > 1 else ()
         self.fills.append(replace(best, ranked=ranked))
         self.beams, self.finished = [Beam()], []
         return best
-
-    def is_settled(self, rules: Rules) -> bool:
-        """Whether no open beam is to go on."""
-        if not self.beams or len(self.finished) < rules.config.num_beams:
-            return not self.beams
-        best = self.beams[0].finish(None, rules.config.length_penalty)
-        return self.finished[-1].score >= best.score
 
     def next_inputs(self, rules: Rules) -> Iterator[Token]:
         """Token, place in Part A and place in the span that each beam is fed; sop opens a blank.
@@ -157,11 +152,6 @@ class Row:
 
     def padded(self, num_beams: int) -> list[Beam]:
         return self.beams + [self.beams[0]] * (num_beams - len(self.beams))
-
-    def stand_at(self, first: int) -> None:
-        self.beams = [
-            replace(beam, path=(*beam.path, place)) for place, beam in enumerate(self.beams, first)
-        ]
 
 
 def rank(
