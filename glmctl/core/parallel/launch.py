@@ -13,11 +13,11 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import torch
@@ -116,18 +116,14 @@ def listening(
             else:
                 hear(message)
 
-    threads = [
-        Thread(target=listen, args=(rank, ear), daemon=True) for rank, (ear, _) in enumerate(pipes)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield failures
-    finally:
-        for _, speaker in pipes:
-            speaker.close()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(len(pipes)) as pool:
+        heard = pool.map(listen, range(len(pipes)), [ear for ear, _ in pipes])
+        try:
+            yield failures
+        finally:
+            for _, speaker in pipes:
+                speaker.close()
+            list(heard)  # waits, and raises what `hear` raised
 
 
 @contextmanager
