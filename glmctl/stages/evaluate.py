@@ -28,7 +28,7 @@ from glmctl.core.tasks.learned import asker_for
 from glmctl.core.tasks.locate import Request, locate
 from glmctl.core.tasks.metrics import PLAIN, Judged, Value, measure
 from glmctl.core.tasks.read import named, read_parts
-from glmctl.core.tasks.schema import LISTED, Kind, Policy, TaskConfig
+from glmctl.core.tasks.schema import AT_BEST, LISTED, Kind, Policy, TaskConfig
 from glmctl.core.tasks.submission import pack, write_submission
 from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.core.train.precision import choose_device
@@ -431,7 +431,11 @@ def average(suite: Suite, results: Mapping[str, TaskResult]) -> float | None:
     if len(suite.main) < 2 or not {*suite.main} <= {*results}:
         return None
     shares = [
-        [value.value for metric, value in results[name].metrics.items() if metric not in PLAIN]
+        [
+            value.value
+            for metric, value in results[name].metrics.items()
+            if metric not in (*PLAIN, *AT_BEST)
+        ]
         for name in suite.main
     ]
     return fmean(map(fmean, shares)) if all(shares) else None

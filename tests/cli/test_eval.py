@@ -171,6 +171,7 @@ def test_a_text_longer_than_the_model_is_cut_and_counted(glmctl, tiny_model, dat
         (("superglue", "--tasks", "rte,cops"), 2, "cops: no such task of superglue; did you m"),
         (("rte", "--split", "dev"), 2, "--split: rte has train, val, test, not dev"),
         (("rte", "--pattern", "9"), 2, "rte has patterns 0 to 4, not 9"),
+        (("superglue", "--data", "sg/RTE/val.jsonl"), 2, "name that task: boolq, cb, rte, axb"),
         (("rte", "--data", "nowhere"), 3, "rte: no nowhere/RTE/val.jsonl"),
         (("rte", "--data", "nowhere"), 3, "v2/combined.zip, unpack it and name its folder with"),
         (("rte", "nothing", "--data", "sg"), 3, "nothing: no such file or folder"),

@@ -50,6 +50,9 @@ def locate(
         MachineError: it is neither here nor to be fetched.
     """
     requests, problems = [], []
+    if data is not None and data.is_file() and len(tasks) > 1:
+        names = ", ".join(task.name for task in suite.tasks)
+        raise UsageError("--data", f"is one file, for one task; name that task: {names}")
     unknown = [
         f"{task.name} has {', '.join(task.files)}, not {split}"
         for task in tasks
