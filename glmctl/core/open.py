@@ -34,10 +34,18 @@ from glmctl.core.model.prompt import apart
 from glmctl.core.quantization.swap import dequantized, swap_linears
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, MachineError, UsageError
+from glmctl.recipe.load import Draft, checked
 from glmctl.recipe.schema import DecodeConfig
+from glmctl.recipe.section import Section
 
 NO_BLANK = -1  # no token opens one
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+
+
+class Settings(Section):
+    """How blanks are filled, under the names that recipes have for it."""
+
+    decode: DecodeConfig
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ class Glm(Found):
             settings: those of `DecodeConfig`: max_new_tokens, num_beams, temperature and others.
                 What is drawn for a text depends on the seed and on its place in `texts` only.
         """
-        config = DecodeConfig(**settings)
+        config = checked(Settings, Draft({"decode": settings}), "infill", ()).decode
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
         fills = self.fill(prompts, range(1, len(prompts) + 1), config, choices, batch_size)
         tokenizer = self.text_tokenizer()

@@ -26,14 +26,13 @@ from glmctl.core.decode.infill import (
 )
 from glmctl.core.decode.script import ScriptWatch
 from glmctl.core.decode.search import Fill
-from glmctl.core.open import Glm, load
+from glmctl.core.open import Glm, Settings, load
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.tokenizer.family import answer_ends
 from glmctl.core.train.precision import choose_device
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.load import Draft, checked, override
 from glmctl.recipe.schema import DecodeConfig
-from glmctl.recipe.section import Section
 
 DEFAULT = "glmctl-default"
 # Batches that are read before the first of them is filled, where so many lines have arrived.
@@ -232,12 +231,6 @@ def windows_of(texts: Sequence[str] | None, batch_size: int) -> Iterator[dict[in
             window = lines[start : start + size]
             yield dict(enumerate(window, number + 1))
             number += len(window)
-
-
-class Settings(Section):
-    """What ``--set`` can change here."""
-
-    decode: DecodeConfig
 
 
 def decode_config(options: Mapping[str, Any], overrides: Sequence[str]) -> DecodeConfig:

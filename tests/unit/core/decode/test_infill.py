@@ -4,7 +4,7 @@ import pytest
 
 from glmctl.core.decode.search import Fill
 from glmctl.core.open import load
-from glmctl.errors import InputError
+from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import DecodeConfig
 
 
@@ -33,6 +33,11 @@ def test_log_prob_is_the_sum_over_the_ids(constant_glm):
     (filled,) = constant_glm("nice").infill(["[MASK]"], max_new_tokens=2)
     # One logit of 1 among 32 rows, the others 0.
     assert filled.blanks[0].log_prob == pytest.approx(2 * (1 - math.log(math.e + 31)))
+
+
+def test_a_setting_of_another_name_is_refused_with_the_nearest(constant_glm):
+    with pytest.raises(UsageError, match=r"decode\.max_tokens: unknown key; did you mean 'max_"):
+        constant_glm("nice").infill(["[MASK]"], max_tokens=2)
 
 
 def test_blanks_of_every_kind_are_filled_in_order(constant_glm):
