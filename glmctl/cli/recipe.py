@@ -10,6 +10,7 @@ from typer import Argument, BadParameter, Exit, Option
 from glmctl.cli import options, render
 from glmctl.cli.options import word
 
+GRAMMAR = 1  # the newest; `migrate` lifts what is older once there is a second
 RecipePaths = Annotated[
     list[str], word("RECIPE...", "Files, or built-in names.", options.complete_recipe)
 ]
@@ -72,7 +73,7 @@ def show(
     """Print RECIPE with every value it has, or a task, as TOML that loads to the same."""
     import tomli_w
 
-    from glmctl.core.tasks.find import is_task, tables_of_suite
+    from glmctl.core.tasks.find import find_suite, is_task
     from glmctl.recipe.keys import flatten, settings_of
     from glmctl.recipe.kinds import trace_any
     from glmctl.recipe.load import DEFAULT, to_toml
@@ -80,7 +81,13 @@ def show(
     if is_task(recipe_path):
         if overrides or gpus or topology or origin:
             raise BadParameter(f"{recipe_path} is a task; the options but --json are of recipes")
-        tables = tables_of_suite(recipe_path)
+        suite, names = find_suite(recipe_path)
+        tasks = [
+            task.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+            for task in suite.choose(names)
+        ]
+        about = {key: it for key, it in (("folder", suite.folder), ("get", suite.get)) if it}
+        tables = {"suite": about, "task": tasks}
         render.emit("Task", tables) if as_json else render.say(tomli_w.dumps(tables).rstrip())
         return
     recipe, origins = trace_any(recipe_path, overrides or (), gpus=gpus, topology=topology)
@@ -109,22 +116,14 @@ def show(
 
 def show_published(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print our scores beside those of the literature."""
+    forms = {"metric": "{}", "ours": "{:.2f}", "published": "{:g}", "difference": "{:+.2f}"}
+    forms |= {"model": "{}", "certainty": "{}"}
     if rows:
-        columns = ("metric", "ours", "published", "difference", "of", "certainty")
-        render.table(
-            columns,
-            [
-                (
-                    it["metric"],
-                    f"{it['ours']:.2f}",
-                    f"{it['published']:g}",
-                    f"{it['difference']:+.2f}",
-                    it["model"] or "",
-                    it["certainty"],
-                )
-                for it in rows
-            ],
+        lines = (
+            ["" if row[name] is None else form.format(row[name]) for name, form in forms.items()]
+            for row in rows
         )
+        render.table([*forms], lines)
 
 
 def diff(a: options.RecipePath, b: Other, as_json: options.Json = False) -> None:
@@ -214,9 +213,16 @@ def schema(kind: FileKind = "pretrain") -> None:
 
 def migrate(file: OwnFile, as_json: options.Json = False) -> None:
     """Lift FILE to the newest grammar; the first is still the newest, so it stays as it is."""
-    from glmctl.recipe.text import GRAMMAR, check_grammar
+    from glmctl.errors import UsageError
+    from glmctl.recipe.load import parse, table_at
 
-    check_grammar(file)
+    number = table_at(parse(file, str(file)), "recipe").get("schema", GRAMMAR)
+    if type(number) is not int or number != GRAMMAR:
+        raise UsageError(
+            str(file),
+            f"recipe.schema: should be {GRAMMAR}, the newest grammar of this version; found "
+            f"{json.dumps(number)}; for a newer one install a newer glmctl",
+        )
     if as_json:
         render.emit("Migration", {"file": file, "grammar": GRAMMAR, "is_changed": False})
     else:

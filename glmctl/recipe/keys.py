@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from glmctl.recipe.schema import Recipe
 from glmctl.recipe.section import Section
 
@@ -36,13 +34,8 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def section_of(field: FieldInfo) -> type[Section] | None:
-    """The section that stands under a key, alone or in a list or in a named table."""
-    return section_in(field.annotation)
-
-
 def section_in(kind: Any) -> type[Section] | None:
-    """The first section in an annotation."""
+    """The section that an annotation means, alone or in a list or in a named table."""
     if isinstance(kind, type(Section)):
         return kind
     return next(filter(None, map(section_in, get_args(kind))), None)
@@ -52,7 +45,7 @@ def all_keys(section: type[Section] = Recipe, prefix: str = "") -> Iterator[tupl
     """Each key that a recipe can have, with what it is for; lists and named tables are one key."""
     for name, field in section.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        inner = section_of(field)
+        inner = section_in(field.annotation)
         if inner is None or get_origin(field.annotation) in (tuple, dict):
             yield key, field.description or ""
         else:

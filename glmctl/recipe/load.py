@@ -22,7 +22,7 @@ from glmctl.recipe.find import (
     is_builtin,
     recipe_name,
 )
-from glmctl.recipe.keys import all_keys, flatten, section_of, values_of
+from glmctl.recipe.keys import all_keys, flatten, section_in, values_of
 from glmctl.recipe.schema import Recipe
 from glmctl.recipe.section import Section
 
@@ -321,7 +321,7 @@ def section_at(section: type[Section], loc: Sequence[int | str]) -> type[Section
     """The class that describes the table at a place; steps into lists and named tables stay."""
     for part in loc:
         field = section.model_fields.get(str(part))
-        section = (field and section_of(field)) or section
+        section = (field and section_in(field.annotation)) or section
     return section
 
 

@@ -283,11 +283,16 @@ def test_migrate_leaves_a_file_of_the_newest_grammar_as_it_is(glmctl, tmp_path):
     assert (record["grammar"], record["is_changed"]) == (1, False)
 
 
-def test_migrate_refuses_a_newer_grammar(glmctl, tmp_path):
-    (tmp_path / "new.toml").write_text("[recipe]\nschema = 2\n")
-    done = glmctl("recipe", "migrate", "new.toml")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: new.toml: recipe.schema: should be 1, the newest grammar")
+@pytest.mark.parametrize(
+    ("number", "found"), [("2", "2"), ("0", "0"), ("'1'", '"1"'), ("true", "true")]
+)
+def test_migrate_refuses_a_grammar_that_is_not_known(tmp_path, capsys, number, found):
+    (tmp_path / "new.toml").write_text(f"[recipe]\nschema = {number}\n")
+    assert run(["recipe", "migrate", str(tmp_path / "new.toml")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/new.toml: recipe.schema: should be 1, the newest grammar of this "
+        f"version; found {found}; for a newer one install a newer glmctl\n"
+    )
 
 
 def test_a_layout_that_splits_the_model_is_planned(glmctl):

@@ -135,21 +135,6 @@ def is_task(name: str) -> bool:
     return name in chain(*names)
 
 
-def tables_of_suite(name: str) -> dict[str, Any]:
-    """The tasks that a name stands for, as the tables of a file that holds the same.
-
-    Raises:
-        UsageError: nothing has this name, or the file is not as the schema says.
-    """
-    suite, names = find_suite(name)
-    tasks = [
-        task.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-        for task in suite.choose(names)
-    ]
-    about = {"folder": suite.folder, "get": suite.get}
-    return {"suite": {key: it for key, it in about.items() if it}, "task": tasks}
-
-
 def check_recipe(path_or_name: str) -> None:
     """Check a recipe with the tasks that it names, or the file of a task.
 

@@ -1,9 +1,8 @@
 import pytest
 
-from glmctl.errors import UsageError
 from glmctl.recipe.find import find_recipe
 from glmctl.recipe.load import load_recipe
-from glmctl.recipe.text import check_grammar, copy_text
+from glmctl.recipe.text import copy_text
 
 
 def test_a_copy_of_a_builtin_recipe_is_the_recipe_with_comments_in_another_folder(tmp_path):
@@ -35,23 +34,4 @@ def test_the_parent_of_an_own_recipe_is_named_from_the_new_folder(tmp_path, head
     (tmp_path / "sub").mkdir()
     assert copy_text(tmp_path / "b.toml", tmp_path / "sub") == (
         "# extends = 'a.toml' is said below\n" + head.replace("'a.toml'", '"../a.toml"') + "\n"
-    )
-
-
-@pytest.mark.parametrize("text", ["", "[recipe]\nschema = 1\n"])
-def test_the_first_grammar_is_the_newest(tmp_path, text):
-    (tmp_path / "a.toml").write_text(text)
-    check_grammar(tmp_path / "a.toml")
-
-
-@pytest.mark.parametrize(
-    ("number", "found"), [("2", "2"), ("0", "0"), ("'1'", '"1"'), ("true", "true")]
-)
-def test_a_grammar_that_is_not_known_is_refused(tmp_path, number, found):
-    (tmp_path / "a.toml").write_text(f"[recipe]\nschema = {number}\n")
-    with pytest.raises(UsageError) as caught:
-        check_grammar(tmp_path / "a.toml")
-    assert caught.value.problems == (
-        f"recipe.schema: should be 1, the newest grammar of this version; found {found}; "
-        "for a newer one install a newer glmctl",
     )
