@@ -8,48 +8,36 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Argument, BadParameter, Exit, Option
+from typer import BadParameter, Exit, Option
 
 from glmctl.cli import options, render
+from glmctl.cli.options import DEFAULT, value, word
 from glmctl.cli.recipe import show_published
 
 if TYPE_CHECKING:
     from glmctl.stages.evaluate import Evaluation, TaskResult
 
 
+Suite = Annotated[str | None, word("SUITE|TASK|TASK.toml|RECIPE", "What to evaluate; see --list.")]
+Policy = Annotated[
+    Literal["auto", "encode", "decode"] | None,
+    value(None, "Score listed answers (encode), or write one (decode)."),
+]
+Lists = Annotated[bool, Option("--list", help="List suites and tasks, and stop.")]
+
+
 def eval(
-    suite: Annotated[
-        str | None,
-        Argument(metavar="SUITE|TASK|TASK.toml|RECIPE", help="What to evaluate; see --list."),
-    ] = None,
-    checkpoint: Annotated[
-        str, Argument(metavar="CKPT", help="A model or run folder, a checkpoint, or a name.")
-    ] = "glmctl-default",
-    data: Annotated[
-        Path | None, Option("--data", metavar="DIR|FILE", help="Data in its official layout.")
-    ] = None,
-    tasks: Annotated[
-        str | None, Option("--tasks", metavar="A,B", help="Only these tasks of the suite.")
-    ] = None,
-    split: Annotated[
-        str | None,
-        Option("--split", metavar="NAME", help="train, val or test; test writes what is sent in."),
-    ] = None,
-    pattern: Annotated[
-        int | None, Option("--pattern", min=0, metavar="N", help="Ask with this pattern.")
-    ] = None,
-    policy: Annotated[
-        Literal["auto", "encode", "decode"] | None,
-        Option("--policy", help="Score listed answers (encode) or write one (decode)."),
-    ] = None,
-    limit: Annotated[
-        int | None, Option("--limit", min=1, metavar="N", help="So many questions of each task.")
-    ] = None,
-    out: Annotated[
-        Path | None, Option("--out", metavar="DIR", help="For results; evals/SUITE-CKPT.")
-    ] = None,
-    offline: Annotated[bool, Option("--offline", help="Use only what is on this machine.")] = False,
-    lists: Annotated[bool, Option("--list", help="List suites and tasks, and stop.")] = False,
+    suite: Suite = None,
+    checkpoint: Annotated[str, word("CKPT", "A folder, a checkpoint, or a name.")] = DEFAULT,
+    data: Annotated[Path | None, value("DIR|FILE", "Data in its official layout.")] = None,
+    tasks: Annotated[str | None, value("A,B", "Only these tasks of the suite.")] = None,
+    split: Annotated[str | None, value("NAME", "train, val or test, which is sent in.")] = None,
+    pattern: Annotated[int | None, value("N", "Ask with this pattern.", 0)] = None,
+    policy: Policy = None,
+    limit: Annotated[int | None, value("N", "So many questions of each task.", 1)] = None,
+    out: Annotated[Path | None, value("DIR", "For results; else evals/SUITE-CKPT.")] = None,
+    offline: options.Offline = False,
+    lists: Lists = False,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
@@ -116,7 +104,7 @@ def show_scores(result: Evaluation) -> None:
 
 def row(name: str, task: TaskResult) -> tuple[str, ...]:
     """What the table says about a task; other metrics stand beside the score."""
-    scores = "/".join(f"{value.value:.2f}" for value in task.metrics.values())
+    scores = "/".join(f"{it.value:.2f}" for it in task.metrics.values())
     interval = "" if task.interval is None else "{:.2f} to {:.2f}".format(*task.interval)
     known = task.majority if task.blind is None else task.blind
     baseline = "" if known is None else f"{known:.2f}"

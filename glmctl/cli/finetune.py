@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, BadParameter, Exit, Option
+from typer import BadParameter, Exit
 
 from glmctl.cli import options, render
+from glmctl.cli.options import DEFAULT, value, word
 from glmctl.cli.recipe import show_published
 from glmctl.recipe.find import find_recipe, recipe_name
 
@@ -21,26 +22,23 @@ EXAMPLE = '--data FILE --pattern "{review} It was [MASK]." --verbalizer "1=good,
 NEXT = "next: glmctl finetune --model {} --predict FILE --out FILE"
 Text = str | None
 File = Path | None
+Name = Annotated[
+    Text,
+    word("RECIPE|TASK|TASK.toml", "What to learn; see eval --list.", options.complete_recipe),
+]
 
 
 def finetune(
-    name: Annotated[
-        Text,
-        Argument(
-            metavar="RECIPE|TASK|TASK.toml",
-            help="A recipe, or a task (see eval --list).",
-            autocompletion=options.complete_recipe,
-        ),
-    ] = None,
-    data: Annotated[File, Option(metavar="FILE|DIR", help="Rows with labels.")] = None,
-    dev: Annotated[File, Option(metavar="FILE", help="To evaluate on; else rows held out.")] = None,
-    text_column: Annotated[Text, Option(metavar="A,B", help="Columns for the pattern.")] = None,
-    label_column: Annotated[Text, Option(metavar="NAME", help="Of the label; else label.")] = None,
-    pattern: Annotated[Text, Option(metavar="TEXT", help="Text of {columns} and [MASK].")] = None,
-    verbalizer: Annotated[Text, Option(metavar="A=X,B=Y", help="Words of the labels.")] = None,
+    name: Name = None,
+    data: Annotated[File, value("FILE|DIR", "Rows with labels.")] = None,
+    dev: Annotated[File, value("FILE", "Rows to evaluate on; else some are held out.")] = None,
+    text_column: Annotated[Text, value("A,B", "Columns with text, else all.")] = None,
+    label_column: Annotated[Text, value("NAME", "Column with the label, else label.")] = None,
+    pattern: Annotated[Text, value("TEXT", "A question of {columns} and [MASK].")] = None,
+    verbalizer: Annotated[Text, value("A=X,B=Y", "The word of each label.")] = None,
     model: options.Model = None,
-    predict: Annotated[File, Option(metavar="FILE", help="New rows, to be labelled.")] = None,
-    out: Annotated[File, Option(metavar="FILE", help="For the labelled rows.")] = None,
+    predict: Annotated[File, value("FILE", "New rows, to be labelled.")] = None,
+    out: Annotated[File, value("FILE", "Where they go, with their labels.")] = None,
     overrides: options.Set = None,
     run_dir: options.RunDir = None,
     fresh: options.Fresh = False,
@@ -56,26 +54,28 @@ def finetune(
     about = (name, data, dev, *describes, overrides, run_dir, fresh, force, dry_run)
     if not any(about) and (predict is None or model is None):
         raise BadParameter(f"name a task, or {EXAMPLE}, or --model RUN --predict FILE")
-    is_whole = name is not None and is_recipe(name)
     if name is not None and any(describes):
         raise BadParameter(f"{name} says how it asks; leave out what describes a task")
+    from glmctl.recipe.load import stage_of
+
+    recipe = name if name is not None and stage_of(name) is not None else None
     if dry_run:
-        if name is None or not is_whole:
+        if recipe is None:
             raise BadParameter("--dry-run lists the runs of a recipe; name one")
-        show_runs(name, overrides or (), as_json=as_json)
+        show_runs(recipe, overrides or (), as_json=as_json)
         return
-    source, is_forgetful = model or "glmctl-default", False
+    source, is_forgetful = model or DEFAULT, False
     if any(about):
-        if name is None or not is_whole:
+        if recipe is None:
             suite, task = find(name, data, *describes)
+            place = task.name
         from glmctl.stages import finetune as stage  # torch loads here, never for --help
 
-        if name is not None and is_whole:
-            jobs = stage.jobs_of(name, overrides or (), model=model, data=data, dev=dev)
-            place = recipe_name(name)
-        else:
+        if recipe is None:
             jobs = [stage.Job(stage.locate(suite, task, data, dev), source, overrides or ())]
-            place = task.name
+        else:
+            jobs = stage.jobs_of(recipe, overrides or (), model=model, data=data, dev=dev)
+            place = recipe_name(recipe)
         if predict is not None and len(jobs) > 1:
             raise BadParameter(f"{name} makes {len(jobs)} models; run --predict with one of them")
         result = stage.run(
@@ -118,13 +118,6 @@ def show(result: FinetuneResult | MatrixResult, *, as_json: bool) -> bool:
     return bool(forgetful)
 
 
-def is_recipe(name: str) -> bool:
-    """Whether it is a recipe, and not a task or the file of one."""
-    from glmctl.recipe.load import stage_of
-
-    return stage_of(name) is not None
-
-
 def show_runs(name: str, overrides: Sequence[str], *, as_json: bool) -> None:
     """List what a recipe would run."""
     from glmctl.core.tasks.find import task_of_recipe
@@ -139,7 +132,7 @@ def show_runs(name: str, overrides: Sequence[str], *, as_json: bool) -> None:
             {
                 "run": run.name or recipe_name(name),
                 "task": task.name,
-                "model": train.initial_model or "glmctl-default",
+                "model": train.initial_model or DEFAULT,
                 "length": f"{train.steps:,} steps" if train.steps else f"{train.epochs:g} epochs",
                 "batch": train.global_batch_size,
                 "peak_lr": run.recipe.optimizer.peak_lr,

@@ -95,7 +95,7 @@ def guide(
 def pull(
     name: Annotated[str, word("NAME", "ORG/NAME or ORG/NAME@REVISION of the hub.")],
     out: Annotated[Path | None, value("DIR", "Put a copy there.")] = None,
-    offline: Annotated[bool, Option("--offline", help="Use only what is on this machine.")] = False,
+    offline: options.Offline = False,
     as_json: options.Json = False,
 ) -> None:
     """Fetch a model of the hub, prove every file, and say where it lies and its licence."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
+DEFAULT = "glmctl-default"
 RUN = "/recipe.toml"  # every run folder has one
 
 
@@ -64,6 +65,7 @@ Json = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[
     Literal["cpu", "cuda"] | None, Option(help="Where to compute; a GPU if there is one.")
 ]
+Offline = Annotated[bool, Option("--offline", help="Use only what is on this machine.")]
 Gpus = Annotated[int | None, value("N", "One node of N, same global batch.", 1)]
 Topology = Annotated[str | None, value("NAME", "Another layout of the recipe.")]
 Tokenizer = Annotated[str | None, value("NAME|FILE|DIR", "The vocabulary to use.")]
