@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +121,12 @@ def reshaped(row: Mapping[str, Any], hub: HubConfig) -> dict[str, Any]:
     for name, value in row.items():
         if isinstance(value, dict) and value and all(isinstance(it, list) for it in value.values()):
             value = [dict(zip(value, it, strict=True)) for it in zip(*value.values(), strict=True)]
-        for path, item in placed(hub.columns.get(name, name), value):
+        names = hub.columns.get(name, name)
+        one_each = zip(names, value, strict=True) if isinstance(names, tuple) else [(names, value)]
+        for path, item in one_each:
             *above, last = path.split(".")
             inner = record
             for key in above:
                 inner = inner.setdefault(key, {})
             inner[last] = item
     return record
-
-
-def placed(names: str | tuple[str, ...], value: Any) -> Iterator[tuple[str, Any]]:
-    """A value under its name, or the items of a list each under its own."""
-    return zip(names, value, strict=True) if isinstance(names, tuple) else iter([(names, value)])
