@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from glmctl.recipe.kinds import load_any
 from glmctl.recipe.published import compare_numbers, compare_scores
 from glmctl.recipe.schema import PublishedConfig
 
@@ -97,3 +98,9 @@ def test_a_pretraining_is_not_compared_by_what_others_reached_after_it(tmp_path:
     results = {"mood": {"accuracy": SimpleNamespace(value=61.5)}}
     assert compare_scores("mood", str(tmp_path), results) == []
     assert compare_scores("mood", "glmctl-default", results) == []
+
+
+def test_numbers_are_of_the_file_that_states_them_alone(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text('[recipe]\nextends = "superglue/335m"\nsource = "mine"\n')
+    assert load_any("superglue/335m").published
+    assert load_any(str(tmp_path / "mine.toml")).published == ()
