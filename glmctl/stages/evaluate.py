@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +17,7 @@ from glmctl import __version__
 from glmctl.core.checkpoint.durable import digest, digest_all, write_json
 from glmctl.core.decode.score import MAX_TOKENS
 from glmctl.core.open import Glm, evaluating
-from glmctl.core.tasks.answer import answer, ask_all, blinded, judge, majority
+from glmctl.core.tasks.answer import answer, ask_all, blinded, judge, majority, notes
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.find import Suite, find_suite
 from glmctl.core.tasks.foreign import Baseline, open_any
@@ -393,26 +391,6 @@ def protocol(glm: Glm, asker: Asker, known: Taught | None) -> str:
         return f"{how} classification"
     is_written = asker.writes and asker.task.kind in LISTED
     return f"{how} {WAYS['generate' if is_written else asker.task.kind]}"
-
-
-def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
-    """What must be known to read the score."""
-    if asker.missing_blank and not asker.frame.is_causal:
-        yield f"the model has no {asker.missing_blank}; asked with [MASK]"
-    if asker.split_words:
-        words = ", ".join(map(repr, asker.split_words))
-        yield f"the tokenizer cuts {words}; words are scored by all their tokens"
-    if wanted := asker.task.num_shots:
-        few = [question.num_shots for question in questions]
-        yield f"worked examples before a question: {min(few)} to {max(few)} of {wanted}"
-    if num_cut := sum(question.is_cut for question in questions):
-        yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
-    ids = Counter(chain.from_iterable(it.part_a for it in questions))
-    if num_unknown := ids[asker.special.unk]:
-        yield (
-            f"{num_unknown / ids.total():.1%} of the tokens are unknown: the tokenizer cannot "
-            "spell these texts; take a model that learned their language"
-        )
 
 
 def of_written(

@@ -139,3 +139,15 @@ def test_a_model_without_the_blank_of_the_pattern_is_asked_with_another_one(ask,
     assert done.returncode == 0, done.stderr
     notes = json.loads(done.stdout)["tasks"]["own"]["notes"]
     assert "the model has no [sMASK]; asked with [MASK]" in notes
+
+
+def test_fine_tuning_says_what_the_tokenizer_lacks(glmctl, tmp_path, letters):
+    task = TASK.replace('{ 1 = "good", 0 = "bad" }', '{ 1 = "a", 0 = "b" }')
+    (tmp_path / "own.toml").write_text(task.replace("[MASK]", "[sMASK]"))
+    rows = "".join(f"a \u70e4\u7bb1 {letter},{n % 2}\n" for n, letter in enumerate("abcdef"))
+    (tmp_path / "rows.csv").write_text(f"review,stars\n{rows}", encoding="utf-8")
+    args = ("--model", str(letters), "--data", "rows.csv", "--set", "train.steps=1")
+    done = glmctl("finetune", "own.toml", *args)
+    assert done.returncode == 0, done.stderr
+    assert "\nthe model has no [sMASK]; asked with [MASK]\n" in done.stderr
+    assert "% of the tokens are unknown: the tokenizer cannot spell these texts" in done.stderr

@@ -6,6 +6,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -36,6 +37,26 @@ def ask_all(asker: Asker, rows: Rows) -> tuple[list[Question], list[str]]:
         except ValueError as problem:
             problems.append(f"{example.place}: {problem}")
     return questions, problems
+
+
+def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
+    """How the model is asked otherwise than the task says."""
+    if asker.missing_blank and not asker.frame.is_causal:
+        yield f"the model has no {asker.missing_blank}; asked with [MASK]"
+    if asker.split_words:
+        words = ", ".join(map(repr, asker.split_words))
+        yield f"the tokenizer cuts {words}; words are scored by all their tokens"
+    if wanted := asker.task.num_shots:
+        few = [question.num_shots for question in questions]
+        yield f"worked examples before a question: {min(few)} to {max(few)} of {wanted}"
+    if num_cut := sum(question.is_cut for question in questions):
+        yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
+    ids = Counter(chain.from_iterable(it.part_a for it in questions))
+    if num_unknown := ids[asker.special.unk]:
+        yield (
+            f"{num_unknown / ids.total():.1%} of the tokens are unknown: the tokenizer cannot "
+            "spell these texts; take a model that learned their language"
+        )
 
 
 def answer(

@@ -8,7 +8,7 @@ from itertools import groupby, permutations
 from pathlib import Path
 
 from glmctl.core.data.shards import digest_of
-from glmctl.core.tasks.answer import ask_all
+from glmctl.core.tasks.answer import ask_all, notes
 from glmctl.core.tasks.ask import Asker, Question
 from glmctl.core.tasks.frame import Ids
 from glmctl.core.tasks.read import named, read_examples
@@ -74,8 +74,8 @@ def prepare(
         raise InputError(str(train), *problems[:5])
     for line in samples(asker.tokenizer, lessons):
         note(line)
-    if num_cut := sum(lesson.question.is_cut for lesson in lessons):
-        note(f"{num_cut:,} of {len(lessons):,} texts are cut to {asker.max_length:,} tokens")
+    for line in notes(asker, learned):
+        note(line)
     files = {"train": train} | ({} if dev is None else {"dev": dev})
     digests = {name: digest_of(it) for name, it in files.items()}
     return Material(asker, lessons, held, digests, warnings)
