@@ -3,8 +3,6 @@
 Shapes: T tokens of all samples, M different ids among them, H hidden, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

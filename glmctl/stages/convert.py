@@ -1,7 +1,5 @@
 """Converting: from any model to a released format or ours, compared before it takes its place."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable, Mapping

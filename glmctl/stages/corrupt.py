@@ -3,8 +3,6 @@
 A record is what ``--json`` prints: an example with its line, or the line and its error.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

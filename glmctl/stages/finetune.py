@@ -1,7 +1,5 @@
 """Fine-tuning: a model learns a task by the scoring with which it is evaluated."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

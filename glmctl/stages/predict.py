@@ -1,7 +1,5 @@
 """Prediction: the rows of a file get the labels of a task that a model was fine-tuned for."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """Quantizing: from any model to a model folder whose linears hold integers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Text to ids and back, token shards, new vocabularies, and what is to be said about one."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager

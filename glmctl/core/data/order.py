@@ -9,8 +9,6 @@ Rows are numbered through the whole run, one epoch after another: step s reads t
 Shapes: n pieces, D documents, I items of an epoch.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from functools import lru_cache
 from typing import NamedTuple

@@ -5,8 +5,6 @@ processes. A shard counts when its record is there, which is renamed into place 
 lie in a folder named after the plan; when all are there the manifest is made of them.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

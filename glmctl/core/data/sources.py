@@ -1,7 +1,5 @@
 """Opens the texts of a recipe: shards where they lie, anything else tokenized into a folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

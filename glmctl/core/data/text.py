@@ -4,8 +4,6 @@ A line is a document. Only a newline ends a line (a carriage return before it go
 U+2028 and the like are text. An empty line is no document.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -6,8 +6,6 @@ first token sees nothing else, the last one's.
 Shapes: T packed tokens, R texts, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -7,8 +7,6 @@ blanks and reads a row for each candidate. Logits are made only where a token is
 Shapes: T packed tokens, M rows with a prediction, H hidden, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter

@@ -3,8 +3,6 @@
 Shapes: P vectors of a prompt, T packed tokens, M rows, H hidden.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Self
 

@@ -5,8 +5,6 @@ an error of any of them arrives whole. What a replica prints goes to a file of i
 the last lines are shown when it dies without a word.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

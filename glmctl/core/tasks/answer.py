@@ -1,7 +1,5 @@
 """Rows -> questions -> the model's predictions, many side by side."""
 
-from __future__ import annotations
-
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

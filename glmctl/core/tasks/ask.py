@@ -6,8 +6,6 @@ tokens themselves are scored. What is too long is shortened as in the released c
 from the end of what may be shortened, on the longer side of the pattern first.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

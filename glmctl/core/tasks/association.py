@@ -7,8 +7,6 @@ directions and without a blank; a causal model from left to right.
 Shapes: N texts of the first two sets, H hidden, P ways to part them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import combinations

@@ -4,8 +4,6 @@ Each list is applied from first to last (`tasks/seq2seq/dataset.py`,
 `tasks/language_model/detokenizer.py`).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

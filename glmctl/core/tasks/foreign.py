@@ -6,8 +6,6 @@ begins with the token that begins texts or, where a model has none, with the one
 Shapes: T packed tokens, M wanted rows, H hidden, V vocabulary rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast

@@ -3,8 +3,6 @@
 A row that cannot be read spoils no other: it is given as its error, with its number.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """How each family of models reads a text with one blank, or goes on with a text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Predictions on disk as they are made, so that an evaluation goes on where it was stopped."""
 
-from __future__ import annotations
-
 import json
 import os
 from array import array

@@ -1,7 +1,5 @@
 """What a model has learned for a task beside its weights: a head, or a prompt."""
 
-from __future__ import annotations
-
 from glmctl.core.open import Glm
 from glmctl.core.tasks.ask import Asker
 from glmctl.core.tasks.schema import Policy, TaskConfig

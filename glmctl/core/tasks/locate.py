@@ -1,7 +1,5 @@
 """Tasks with the files that hold their rows: on this machine, or fetched from the hub."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ scored by summing: [G, K] counts, then one value of their sum.
 Shapes: G questions, K counts, R resamples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The parts of a pattern: filled with the fields of a row, and shortened to the room there is."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rows that ask the same: what a lesson teaches in two ways, and a score counts as new."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from glmctl.core.tasks.ask import Question

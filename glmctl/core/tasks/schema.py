@@ -1,7 +1,5 @@
 """The grammar of a task: where its fields stand, how it asks, and how answers are scored."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self

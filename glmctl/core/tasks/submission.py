@@ -1,7 +1,5 @@
 """Predictions in the files that the holders of the labels of a test set take."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

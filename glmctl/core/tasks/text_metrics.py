@@ -1,7 +1,5 @@
 """How near a text that was written comes to right ones: answers, summaries, entities."""
 
-from __future__ import annotations
-
 import re
 import string
 import unicodedata

@@ -3,8 +3,6 @@
 Shapes: M rows, I inputs, O outputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Held-out questions, put to the model during a fine-tuning; the best model is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ scores that evaluation compares. Where answers are written, it is the cross-entr
 tokens; so it is of a true claim that has no rival.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The runs of a matrix, compared: the mean over seeds, and the best settings of each task."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What a fine-tuning adds to a model: low-rank updates, a prompt, a head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What is looked at before a fine-tuning: mistakes with which it would teach nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, permutations

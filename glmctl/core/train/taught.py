@@ -1,7 +1,5 @@
 """What a fine-tuned model was taught: its task, and the rows that it has seen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
