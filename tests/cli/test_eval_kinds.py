@@ -116,6 +116,14 @@ def test_a_causal_model_reads_from_left_to_right(glmctl, chat_models, tmp_path, 
     assert not any("asked with [MASK]" in note for note in task["notes"])
 
 
+@pytest.mark.parametrize("name", ["text", "association"])
+def test_what_has_no_right_answers_is_not_learned(glmctl, tiny_model, tmp_path, name):
+    write_task(tmp_path, name)
+    done = glmctl("finetune", "own.toml", "--model", str(tiny_model), "--data", "rows.jsonl")
+    assert done.returncode == 3
+    assert f"own: kind {name} has no right answers to learn; it is for glmctl eval" in done.stderr
+
+
 def test_a_causal_model_of_another_family_is_a_baseline_and_says_so(glmctl, tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast

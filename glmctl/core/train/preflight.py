@@ -11,7 +11,7 @@ from glmctl.core.tasks.ask import Asker, Question
 from glmctl.core.tasks.frame import Ids
 from glmctl.core.tasks.read import named, read_examples
 from glmctl.core.tasks.repeats import repeats
-from glmctl.core.tasks.schema import CHOICE, SLOT, WRITTEN
+from glmctl.core.tasks.schema import CHOICE, LISTED, SLOT, WRITTEN
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
 from glmctl.errors import InputError
@@ -50,6 +50,9 @@ def prepare(
     Raises:
         InputError: naming what was found, with the remedy.
     """
+    if (kind := asker.task.kind) not in (*LISTED, *WRITTEN):
+        problem = f"kind {kind} has no right answers to learn; it is for glmctl eval"
+        raise InputError(asker.task.name, problem)
     questions = all_questions(asker, train)
     if dev is None:
         learned, held = hold_out(questions, recipe.data.held_out_share)
