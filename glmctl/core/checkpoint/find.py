@@ -172,11 +172,15 @@ def read_original(path: Path, model: str | None) -> Found:
     if "word_embedding.weight" not in tensors:
         held = ", ".join([*tensors, *heads][:3]) or "nothing"
         raise InputError(str(path), f"holds no word embedding, only {held}; name the whole model")
-    if model is not None:
-        given, place = given_sizes(Path(model), model), model
-    else:
-        given, place = sizes_beside(original.find_shards(path)[0], path)
-    stored = stored_sizes(tensors)
+    stored, place = stored_sizes(tensors), ""
+    given: dict[str, Any] = {}
+    # The original's layout has its config.json in the folder or above it.
+    beside = [it / CONFIG_FILE for it in [*original.find_shards(path)[0].parents][:3]]
+    for file in [it for it in beside if it.is_file()] if model is None else [Path(model)]:
+        sizes = given_sizes(file)
+        if model is not None or "num_attention_heads" in sizes:
+            given, place = sizes, str(file)
+            break
     if "num_attention_heads" not in given:
         given["num_attention_heads"] = stored["hidden_size"] // USUAL_HEAD_SIZE or 1
         warnings.warn(
@@ -199,28 +203,13 @@ def read_original(path: Path, model: str | None) -> Found:
     return Found(config, tensors, None, heads=heads)
 
 
-def sizes_beside(shard: Path, path: Path) -> tuple[dict[str, Any], str]:
-    """Sizes from the config.json of the original's layout, in the folder or above it."""
-    for folder in [*shard.parents][:3]:
-        file = folder / CONFIG_FILE
-        if file.is_file():
-            sizes = given_sizes(file, str(path))
-            if "num_attention_heads" in sizes:
-                return sizes, str(file)
-    return {}, ""
-
-
-def given_sizes(file: Path, name: str) -> dict[str, Any]:
+def given_sizes(file: Path) -> dict[str, Any]:
     """Sizes that a recipe or a config.json states, under our names."""
     if file.suffix != ".json":
-        return load_recipe(name).model.model_dump(exclude={"vocab_rows"})
+        return load_recipe(str(file)).model.model_dump(exclude={"vocab_rows"})
     values = read_json(file, "give a recipe, or a config.json with the sizes of the model")
-    sizes = original.ORIGINAL.sizes
-    return {
-        ours: values[theirs]
-        for ours, theirs in sizes.items()
-        if theirs in values and ours != "vocab_rows"
-    }
+    sizes = {ours: values.get(theirs) for ours, theirs in original.ORIGINAL.sizes.items()}
+    return {ours: it for ours, it in sizes.items() if it is not None and ours != "vocab_rows"}
 
 
 def stored_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

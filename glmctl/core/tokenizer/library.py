@@ -7,7 +7,7 @@ GPT-2 and RoBERTa, in a vocab.json, and that of GLM-4, in a file of ranks or a t
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as Library
 from glmctl.core.tokenizer.base import ByteTokens, IntArray, Vocabulary
 from glmctl.core.tokenizer.special import numbered
 from glmctl.errors import InputError
+from glmctl.recipe.model import Kind
 
 MERGES = "merges.txt"
 MAX_WORD = 100
@@ -185,6 +186,13 @@ def read_wordpiece(file: Path) -> list[str]:
     """Tokens of a vocab.txt, one a line; the line number is the id."""
     lines = file.read_bytes().decode().split("\n")
     return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+
+
+BYTE_LEVEL: dict[Kind, Callable[[Path], ByteVocabulary]] = {
+    "byte_bpe": ByteBpeVocabulary,
+    "tiktoken": RankVocabulary,
+    "tokenizer_json": JsonVocabulary,
+}
 
 
 def is_rank_file(file: Path) -> bool:

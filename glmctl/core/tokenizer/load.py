@@ -9,13 +9,7 @@ from typing import Any
 from glmctl.core.tokenizer.base import Tokenizer, Vocabulary
 from glmctl.core.tokenizer.chatglm import load_ice
 from glmctl.core.tokenizer.family import refuse_other_family, released_section
-from glmctl.core.tokenizer.library import (
-    MERGES,
-    ByteBpeVocabulary,
-    JsonVocabulary,
-    RankVocabulary,
-    WordPieceVocabulary,
-)
+from glmctl.core.tokenizer.library import BYTE_LEVEL, MERGES, WordPieceVocabulary
 from glmctl.core.tokenizer.sentencepiece import load_sentencepiece
 from glmctl.core.tokenizer.special import FAMILY, LAYOUTS, check_layout, place_special_tokens
 from glmctl.errors import InputError, MachineError, UsageError
@@ -47,15 +41,10 @@ def load_tokenizer(config: TokenizerConfig, folder: Path | None = None) -> Token
 
 
 def open_vocabulary(config: TokenizerConfig, file: Path) -> Vocabulary:
-    match config.kind:
-        case "wordpiece":
-            return WordPieceVocabulary(file, lowercase=config.lowercase)
-        case "byte_bpe":
-            return ByteBpeVocabulary(file)
-        case "tiktoken":
-            return RankVocabulary(file)
-        case "tokenizer_json":
-            return JsonVocabulary(file)
+    if config.kind in BYTE_LEVEL:
+        return BYTE_LEVEL[config.kind](file)
+    if config.kind == "wordpiece":
+        return WordPieceVocabulary(file, lowercase=config.lowercase)
     if config.special == "chatglm":
         return load_ice(file, config.num_image_tokens)
     return load_sentencepiece(file)

@@ -38,7 +38,6 @@ class SentencePieceVocabulary(Vocabulary):
         self.unk = processor.unk_id()
         pieces = {text: processor.piece_to_id(text) for text in self.named}
         self.ids = {text: piece for text, piece in pieces.items() if piece != self.unk}
-        self._byte_ids = {*filter(processor.is_byte, range(self.size))}
         self._has_prefix = processor.normalize("x").startswith(SPACE)
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
@@ -50,7 +49,7 @@ class SentencePieceVocabulary(Vocabulary):
         found = self.processor.encode(text, return_type="offset_mapping")
         ids = found["ids"]
         lengths = [
-            1 if token_id in self._byte_ids else len(piece.encode())
+            1 if self.processor.is_byte(token_id) else len(piece.encode())
             for token_id, piece in zip(ids, found["pieces"], strict=True)
         ]
         normalized, places = self.processor.normalize(text, with_offsets=True)
