@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -70,32 +70,26 @@ def fetch(name: str, *, offline: bool = False, proves: bool = False) -> Path:
         offline: use only what is here; the environment may say so too.
         proves: read again what was proved when it came.
     """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     revision = revision or "main"
+    folder = None
     with hub_errors(name):
         if not (offline or is_offline()):
             return fetch_online(name, repository, revision, proves=proves)
-        folder = cached_folder(repository, revision)
+        with suppress(LocalEntryNotFoundError):
+            found = snapshot_download(
+                repository, revision=revision, allow_patterns=[], local_files_only=True
+            )
+            folder = Path(found)  # whole or not
     record = None if folder is None else read_record(folder)
     if folder is None or (proves and record is None):
         lacks = "is not on this machine" if folder is None else "has no record of its digests"
         raise MachineError(name, f"{lacks}, and the network is switched off; {REMEDY}")
     refuse_damage(folder, record["digests"] if record else {}, proves=proves)
     return folder
-
-
-def cached_folder(repository: str, revision: str) -> Path | None:
-    """The snapshot in the hub's cache, whole or not."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(
-            repository, revision=revision, allow_patterns=[], local_files_only=True
-        )
-    except LocalEntryNotFoundError:
-        return None
-    return Path(folder)
 
 
 def fetch_online(name: str, repository: str, revision: str, *, proves: bool) -> Path:
@@ -125,7 +119,10 @@ def fetch_online(name: str, repository: str, revision: str, *, proves: bool) -> 
                 keep_proved(folder / file.name, file.digest, str(folder / file.name))
     if not is_recorded:
         record = {"format": 1, "source": PREFIX + repository, "commit": info.sha}
-        record |= {"license": license_of(info), "digests": digests}
+        record |= {"license": None, "digests": digests}
+        if (card := info.card_data) is not None:  # a licence of its own has a name beside it
+            own = card.license_name if card.license == "other" else None
+            record["license"] = own or card.license
         durable.write_json(folder / RECORD_FILE, record)
     return folder
 
@@ -172,14 +169,6 @@ def files_of(info: ModelInfo, name: str, blobs: Path) -> list[HubFile]:
             raise InputError(name, f"the hub states no digest of {file}; name another HF_ENDPOINT")
         files.append(HubFile(file, entry.size or 0, digest, blobs / digest.partition(":")[2]))
     return files
-
-
-def license_of(info: ModelInfo) -> str | None:
-    """What the model card says; a licence of its own has a name beside it."""
-    card = info.card_data
-    if card is None:
-        return None
-    return (card.license_name if card.license == "other" else None) or card.license
 
 
 def download(url: str, file: HubFile) -> None:
