@@ -77,7 +77,8 @@ class RateConfig(OptimizerConfig):
     """The update rule of a fine-tuning."""
 
     peak_lr: PositiveFloat | None = None  # type: ignore[assignment]
-    """Left out: 1e-5 at a width of 1024, and more, with the square, for narrower models."""
+    """Left out: 1e-5 at a width of 1024, and more, with the square, for narrower models. Of what is
+    trained beside a model that stays as it is (LoRA, a prompt): 3e-4, and more in proportion."""
 
 
 def axes_are_known(recipe: "FinetuneRecipe") -> Iterator[str]:
