@@ -131,13 +131,16 @@ def write(
     model: GLM, asker: Asker, questions: Sequence[Question], batch: Sequence[int]
 ) -> dict[int, Prediction]:
     """Predictions for questions whose blanks the model fills, by their numbers."""
-    prompts = [it for number in batch if (it := questions[number].prompt) is not None]
+    asked = [questions[number] for number in batch]
+    prompts = [it.prompt for it in asked if it.prompt is not None]
     fills = fill_blanks(
         model, prompts, asker.special, asker.tokenizer.size, asker.task.decode, batch
     )
     scores: Sequence[float | None] = [None] * len(batch)
-    if asker.no_answer:
-        without = [Candidate(it.part_a, (), it.places[0], asker.no_answer) for it in prompts]
+    if asker.task.weighs_no_answer:
+        none = [asker.answer_ids({**it.example.fields, CHOICE: NO_ANSWER}) for it in asked]
+        both = zip(prompts, none, strict=True)
+        without = [Candidate(it.part_a, (), it.places[0], ids) for it, ids in both]
         scores = sum_log_probs(model, without, asker.special.sop)
     return {
         number: written(asker, questions[number], filled, score)

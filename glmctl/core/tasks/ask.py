@@ -34,7 +34,7 @@ from glmctl.core.tasks.schema import (
     Policy,
     TaskConfig,
 )
-from glmctl.core.tasks.text_metrics import NO_ANSWER, WORD
+from glmctl.core.tasks.text_metrics import WORD
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.model import ModelConfig
@@ -156,10 +156,6 @@ class Asker:
         self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
         self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
         """Words of the verbalizer that the tokenizer cuts."""
-        self.no_answer: Ids = ()
-        """What is written where there is no answer, with its end; where that is scored."""
-        if task.weighs_no_answer:
-            self.no_answer = self.answer_ids({CHOICE: NO_ANSWER})
         self.has_index = task.kind == "choice" and task.golds is None and not task.first_is_claim
         """Whether the label says which of the choices is right."""
         self.in_front: Ids = ()

@@ -92,14 +92,15 @@ def test_squad_asks_before_the_context_and_expects_n_a_where_it_has_no_answer(
 def test_having_no_answer_is_scored_beside_the_best_answer(builtin, page):
     glm = load("glmctl-default")
     task = builtin("squad_v2")
-    decode = task.decode.model_copy(update={"max_new_tokens": 4})
-    asker = Asker(task.model_copy(update={"decode": decode}), glm.scoring_tokenizer(), glm.config)
+    own = {"decode": task.decode.model_copy(update={"max_new_tokens": 4})}
+    own["answer"] = " {choice}, {question}"  # as it may be of another row
+    asker = Asker(task.model_copy(update=own), glm.scoring_tokenizer(), glm.config)
     questions, _ = ask_all(asker, read_examples(page, task))
     for question, it in zip(questions, answer(glm.module, asker, questions, id), strict=True):
         assert [*it.scores][:1] == ["N/A"]
         assert it.prediction in ("N/A", *[*it.scores][1:])  # what is written is the best of both
         special, prompt = asker.special, question.prompt
-        ids = [*glm.tokenizer.encode(" N/A"), special.eop]
+        ids = [*glm.tokenizer.encode(f" N/A, {question.example.fields['question']}"), special.eop]
         read = torch.tensor([[*prompt.part_a, special.sop, *ids[:-1]]])
         first = len(prompt.part_a)
         log_probs = glm.logits(read)[0, first:].log_softmax(-1)
