@@ -13,8 +13,6 @@ from torch import Tensor
 
 from glmctl.errors import InputError
 
-BITS = (8, 4)
-
 
 def quantize(weight: Tensor, bits: int, name: str) -> tuple[Tensor, Tensor]:
     """Integers of a matrix, int8 [O, I], and their scales, float16 [O].
