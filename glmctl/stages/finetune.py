@@ -18,7 +18,7 @@ from glmctl.core.open import Glm, evaluating, load
 from glmctl.core.tasks.answer import answer, judge, majority
 from glmctl.core.tasks.ask import Asker, Prediction
 from glmctl.core.tasks.battery import battery_of
-from glmctl.core.tasks.find import Suite, places_of, read_task, task_of_recipe
+from glmctl.core.tasks.find import Suite, places_of, task_of_recipe
 from glmctl.core.tasks.metrics import measure
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.adapter import merged_weights, require_peft, save_adapter
@@ -30,28 +30,20 @@ from glmctl.core.train.matrix import MatrixRow, compare
 from glmctl.core.train.memory import keep_freed_memory
 from glmctl.core.train.metrics import MetricsLog
 from glmctl.core.train.optimizer import make_optimizer
-from glmctl.core.train.parts import add_parts
+from glmctl.core.train.parts import add_parts, usual_rate
 from glmctl.core.train.precision import LossScale, choose_device, place
-from glmctl.core.train.preflight import Material, prepare
+from glmctl.core.train.preflight import Material, prepare, task_to_learn
 from glmctl.core.train.run import REMEDY, RunFolder, describe_run
 from glmctl.core.train.state import TrainState
 from glmctl.core.train.track import require_packages, tracking
 from glmctl.errors import InputError, UsageError
 from glmctl.recipe.find import find_recipe
-from glmctl.recipe.finetune import (
-    EPOCHS,
-    USUAL,
-    lay,
-    runs_of,
-    trace_finetuning,
-)
+from glmctl.recipe.finetune import EPOCHS, USUAL, lay, runs_of, trace_finetuning
 from glmctl.recipe.keys import values_of
 from glmctl.recipe.load import expand_path, make_recipe
 from glmctl.recipe.published import compare_numbers
 from glmctl.recipe.schema import Recipe
 
-USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
-RATE_ALONE = 3e-4  # of what is trained beside a model that stays as it is, at that width
 DEFAULT_MODEL = "glmctl-default"
 
 
@@ -289,30 +281,6 @@ def refuse_other_rows(folder: RunFolder, source: Source, material: Material) -> 
             )
 
 
-def task_to_learn(recipe: Recipe) -> TaskConfig:
-    """The task of a run, as its settings have changed it.
-
-    Raises:
-        UsageError: it is no task, or asks for what fine-tuning does not do.
-    """
-    assert recipe.task is not None
-    problems: list[str] = []
-    task = read_task({**recipe.task}, recipe.task["name"], problems)
-    if task is not None and task.num_shots:
-        problems.append(
-            f"{task.name}: shots: {task.num_shots} worked examples before a question, and "
-            "fine-tuning shows none; set task.shots = 0"
-        )
-    if task is not None and task.decode.policy == "decode":
-        problems.append(
-            f"{task.name}: decode.policy: decode, and listed answers are learned by their scores; "
-            "leave it out, and give --set task.decode.policy to eval"
-        )
-    if task is None or problems:
-        raise UsageError("task", *problems)
-    return task
-
-
 def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) -> Recipe:
     """The recipe of a fine-tuning: the model as it is, and settings that usually do."""
     task = source.task
@@ -344,15 +312,6 @@ def recipe_for(source: Source, base: Glm, model: str, overrides: Sequence[str]) 
     is_alone = adapter is not None and adapter.is_alone
     tables["optimizer"].setdefault("peak_lr", usual_rate(base.config.hidden_size, is_alone))
     return make_recipe(tables, task.name, overrides)
-
-
-def usual_rate(width: int, is_alone: bool) -> float:
-    """The released rate; narrower models take more, with the square of their width.
-
-    What is trained beside a model that stays as it is takes more, in proportion to the width.
-    """
-    times = USUAL_WIDTH / width
-    return float(f"{RATE_ALONE * times if is_alone else USUAL_RATE * times**2:.1e}")
 
 
 def settle(recipe: Recipe, num_lessons: int) -> tuple[Recipe, int]:

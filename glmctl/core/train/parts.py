@@ -10,6 +10,8 @@ from glmctl.core.tasks.ask import Asker
 from glmctl.core.train.adapter import add_adapter
 from glmctl.recipe.schema import AdapterConfig
 
+USUAL_RATE, USUAL_WIDTH = 1e-5, 1024  # of the released code, for GLM-Large
+RATE_ALONE = 3e-4  # of what is trained beside a model that stays as it is, at that width
 COMMON = 5000  # ids below this are of frequent tokens, as the released code has it
 
 
@@ -50,3 +52,12 @@ def add_prompt(model: GLM, config: AdapterConfig, words: Sequence[int]) -> None:
     has_lstm, has_linears = config.encoder == "lstm", config.encoder != "none"
     model.prompt = PromptEncoder(number, rows.shape[1], has_lstm=has_lstm, has_linears=has_linears)
     model.prompt.embedding.weight.data.copy_(begun)
+
+
+def usual_rate(width: int, is_alone: bool) -> float:
+    """The released rate; narrower models take more, with the square of their width.
+
+    What is trained beside a model that stays as it is takes more, in proportion to the width.
+    """
+    times = USUAL_WIDTH / width
+    return float(f"{RATE_ALONE * times if is_alone else USUAL_RATE * times**2:.1e}")

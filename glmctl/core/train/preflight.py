@@ -8,13 +8,14 @@ from pathlib import Path
 from glmctl.core.data.shards import digest_of
 from glmctl.core.tasks.answer import ask_all, notes
 from glmctl.core.tasks.ask import Asker, Question
+from glmctl.core.tasks.find import read_task
 from glmctl.core.tasks.frame import Ids
 from glmctl.core.tasks.read import named, read_examples
 from glmctl.core.tasks.repeats import repeats
-from glmctl.core.tasks.schema import CHOICE, LISTED, SLOT, WRITTEN
+from glmctl.core.tasks.schema import CHOICE, LISTED, SLOT, WRITTEN, TaskConfig
 from glmctl.core.tokenizer.base import Tokenizer
 from glmctl.core.train.lessons import Lesson, hold_out, lessons_of, mirrored
-from glmctl.errors import InputError
+from glmctl.errors import InputError, UsageError
 from glmctl.recipe.schema import Recipe
 
 NUM_SAMPLES = 3
@@ -33,6 +34,30 @@ class Material:
     """Digests of the files, by what they are for: train and dev."""
     warnings: tuple[str, ...]
     """What a reader of the score should know."""
+
+
+def task_to_learn(recipe: Recipe) -> TaskConfig:
+    """The task of a run, as its settings have changed it.
+
+    Raises:
+        UsageError: it is no task, or asks for what fine-tuning does not do.
+    """
+    assert recipe.task is not None
+    problems: list[str] = []
+    task = read_task({**recipe.task}, recipe.task["name"], problems)
+    if task is not None and task.num_shots:
+        problems.append(
+            f"{task.name}: shots: {task.num_shots} worked examples before a question, and "
+            "fine-tuning shows none; set task.shots = 0"
+        )
+    if task is not None and task.decode.policy == "decode":
+        problems.append(
+            f"{task.name}: decode.policy: decode, and listed answers are learned by their scores; "
+            "leave it out, and give --set task.decode.policy to eval"
+        )
+    if task is None or problems:
+        raise UsageError("task", *problems)
+    return task
 
 
 def prepare(
