@@ -8,6 +8,7 @@ from glmctl.core.tasks.find import check_recipe, find_suite, task_of_recipe
 from glmctl.errors import UsageError
 from glmctl.recipe.find import builtin_folder, builtin_recipes, find_recipe, recipe_name
 from glmctl.recipe.finetune import FinetuneRecipe, runs_of, trace_finetuning
+from glmctl.recipe.keys import differences
 from glmctl.recipe.kinds import EvalRecipe, kind_of, load_any
 from glmctl.recipe.load import load_recipe, to_toml
 from glmctl.recipe.plan import GIB, count_parameters, make_plan
@@ -150,7 +151,8 @@ S2S-GIGAWORD S2S-SQUAD-QG S2S-CNNDM S2S-XSUM
 INFILL-YAHOO-10 INFILL-YAHOO-20 INFILL-YAHOO-30 INFILL-YAHOO-40 INFILL-YAHOO-50
 LM-LAMBADA LM-BOOKWIKI
 10B-SUPERGLUE 10B-CNNDM 10B-XSUM 10B-LAMBADA 10B-WIKITEXT103
-ABL-NO-CLOZE NLU-GLUE NLU-SQUAD ZH-CLUE-FT ABL-NO-CLOZE
+ABL-GLM ABL-BERT-REPRO ABL-NO-CLOZE ABL-NO-SHUFFLE ABL-SENTINEL ABL-NO-2D
+NLU-GLUE NLU-SQUAD ZH-CLUE-FT ABL-NO-CLOZE
 130B-PT 130B-STABILITY 130B-PEFFN 130B-ATTRIB 130B-LAMBADA 130B-PILE 130B-MMLU 130B-BBL 130B-CLUE
 130B-FEWCLUE 130B-NLG 130B-WINO 130B-CBQA 130B-CSR 130B-NLI 130B-SG-PTV2 130B-COT 130B-CROWS
 130B-STEREO 130B-ETHOS 130B-RTP 130B-QUANT 130B-SPEED
@@ -450,6 +452,32 @@ def test_language_models_are_scored_in_the_windows_of_the_released_scripts():
     assert [name for name, task in tasks.items() if task.one_way] == [
         "lambada-unidirectional", "wikitext-unidirectional", "language-model-unidirectional",
     ]  # fmt: skip
+
+
+def test_the_ablations_change_one_thing_each_in_what_they_extend():
+    parents = {"no-shuffle": "large", "sentinel": "large", "no-2d-position": "doc"}
+    changed = {
+        name: differences(load_recipe(f"glm-{parent}"), load_recipe(f"ablations/{name}"))
+        for name, parent in {**parents, "bert-objective": "large"}.items()
+    }
+    found = {
+        name: {key: pair for key, pair in pairs.items() if not key.startswith("recipe.")}
+        for name, pairs in changed.items()
+    }
+    assert found == {
+        "no-shuffle": {"objective.span_order": ("shuffled", "text")},
+        "sentinel": {
+            "objective.sentinel": (False, True),
+            "tokenizer.num_sentinels": (0, 76),
+            "model.vocab_rows": (30592, 30720),
+        },
+        "no-2d-position": {"objective.second_position": (True, False)},
+        "bert-objective": {
+            "objective.kind": ("blank_infilling", "mlm"),
+            "model.position": ("learned_2d", "learned_1d"),
+            "model.attention": ("prefix", "bidirectional"),
+        },
+    }
 
 
 def test_a_domain_is_learned_from_a_model_with_some_general_text_and_a_new_warm_up():
