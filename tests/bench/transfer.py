@@ -1,7 +1,7 @@
 """What pretraining is worth: SST-2 from 2,000 rows, and LAMBADA without any training.
 
-The model of the package against the same model with random weights, fine-tuned alike over three
-seeds, and against TF-IDF with logistic regression. Accuracy is that on the official dev set, which
+A model against the same model with random weights, fine-tuned alike over three seeds, and against
+TF-IDF with logistic regression. Accuracy is that on the official dev set, which
 chooses nothing; differences come with a standard error from a paired bootstrap over its rows.
 """
 
@@ -28,7 +28,6 @@ verbalizer = { 1 = "good", 0 = "bad" }
 """
 SEEDS = (1, 2, 3)
 NUM_ROWS = 2000
-PRETRAINED = "glmctl-default"
 
 
 def call(*arguments: object) -> None:
@@ -48,9 +47,9 @@ def write(file: Path, rows: Sequence[Sequence[str]]) -> Path:
     return file
 
 
-def random_model(folder: Path) -> Path:
-    """The default model before its first step."""
-    glm = glmctl.load(PRETRAINED)
+def random_model(model: str, folder: Path) -> Path:
+    """A model before its first step."""
+    glm = glmctl.load(model)
     glm.module.init_weights(seed=0)
     return glm.save(folder)
 
@@ -85,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path, required=True, help="train.tsv of SST-2")
     parser.add_argument("--dev", type=Path, required=True, help="dev.tsv of SST-2")
+    parser.add_argument("--model", default="glmctl-default", help="the pretrained one")
     parser.add_argument("--lambada", type=Path, help="JSON Lines of LAMBADA")
     parser.add_argument(
         "--set", nargs="*", default=["train.epochs=3", "optimizer.peak_lr=1e-3"], dest="changes"
@@ -98,10 +98,10 @@ def main() -> None:
         write(scratch / "train.tsv", [names, *train])
         write(scratch / "dev.tsv", [names, *dev])
         (scratch / "task.toml").write_text(TASK)
-        unpretrained = random_model(scratch / "random")
+        unpretrained = random_model(args.model, scratch / "random")
         print(f"SST-2, {NUM_ROWS:,} rows, {' '.join(args.changes)}, dev of {len(dev):,}; per cent")
         found = {}
-        for name, model in (("pretrained", PRETRAINED), ("random weights", unpretrained)):
+        for name, model in (("pretrained", args.model), ("random weights", unpretrained)):
             found[name] = np.stack([fine_tuned(model, it, scratch, args.changes) for it in SEEDS])
             shares = "  ".join(f"{100 * share:.2f}" for share in found[name].mean(1))
             print(f"  {name:18} {100 * found[name].mean():.2f}   of {shares}", flush=True)
@@ -112,7 +112,7 @@ def main() -> None:
         compare("pretrained over random weights", found["pretrained"], found["random weights"])
         compare("pretrained over TF-IDF", found["pretrained"], right[None])
         if args.lambada is not None:
-            for name, model in (("pretrained", PRETRAINED), ("random weights", unpretrained)):
+            for name, model in (("pretrained", args.model), ("random weights", unpretrained)):
                 out = scratch / f"lambada-{name}"
                 call("eval", "lambada", model, "--data", args.lambada, "--out", out)
                 result = json.loads((out / "results.json").read_text())["tasks"]["lambada"]

@@ -20,7 +20,7 @@ def test_the_names_of_the_api_are_found_on_the_package(tiny_model):
 def test_finetune_gives_the_result_of_the_command(glmctl, tiny_model, tmp_path):
     from glmctl import finetune
 
-    rows = "".join(f"The cat is {w},{i % 2}\n" for i, w in enumerate(["bad", "good"] * 10))
+    rows = "".join(f"The cat is {w} {i},{i % 2}\n" for i, w in enumerate(["bad", "good"] * 10))
     (tmp_path / "rows.csv").write_text("text,label\n" + rows)
     (tmp_path / "own.toml").write_text(
         '[recipe]\nstage = "finetune"\nsource = "test"\n[task]\npatterns = ["{text} [MASK]"]\n'
