@@ -95,7 +95,7 @@ def prepare(
             problems.append(f"{question.example.place}: {problem}")
     problems += lesson_problems(asker, lessons, str(train))
     if not held:
-        problems.append("has too few different rows to hold some out; add some, or name a file with --dev")
+        problems.append("has too few different rows to hold some out; add some, or give --dev")
     if problems:
         raise InputError(str(train), *problems[:5])
     for line in samples(asker.tokenizer, lessons):
