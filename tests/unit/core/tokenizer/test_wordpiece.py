@@ -1,7 +1,7 @@
 import pytest
 
-from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.core.tokenizer.library import read_wordpiece
+from glmctl.core.tokenizer.load import load_tokenizer
 from glmctl.recipe.model import TokenizerConfig
 
 
