@@ -14,7 +14,7 @@ from glmctl.core.tasks.answer import answer
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.formats import TABLES, records
 from glmctl.core.tasks.learned import asker_for
-from glmctl.core.tasks.read import examples_of
+from glmctl.core.tasks.read import examples_of, named
 from glmctl.core.tasks.schema import TaskConfig
 from glmctl.core.train.examination import probabilities
 from glmctl.core.train.precision import choose_device
@@ -71,8 +71,8 @@ def run(
         except (ValueError, RecursionError) as problem:
             problems.append(f"{file}:{number}: {problem}")
             rows.append(({} if isinstance(record, ValueError) else record, None))
-    if not rows:
-        raise InputError(str(file), "is empty; it should hold rows")
+    if len(problems) == len(rows):
+        raise InputError(str(file), *named(problems) or ["is empty; it should hold rows"])
     added = {"prediction"} | ({"probability"} if task.kind == "choice" else set())
     added |= {f"probability_{it}" for it in task.label_names if task.kind == "cloze"}
     if taken := sorted(added & {name for record, _ in rows for name in record}):

@@ -50,8 +50,8 @@ def test_a_row_that_cannot_be_read_spoils_no_other(ask, row, message):
     ("rows", "message"),
     [
         ("", "rows.jsonl: is empty; it should hold examples"),
-        (GOOD.replace("review", "text"), "rows.jsonl:1: has no 'review'; keys there: text, stars"),
-        (GOOD.replace("stars", "label"), "rows.jsonl:2: has no 'stars'; keys there: review, label"),
+        (GOOD.replace("review", "text"), "rows.jsonl:1 and 1 more: has no 'review'; keys there"),
+        (GOOD.replace("stars", "label"), "rows.jsonl:1 and 1 more: has no 'stars'; keys there"),
     ],
 )
 def test_a_file_without_a_row_that_can_be_read_is_an_error(ask, rows, message):
@@ -66,6 +66,13 @@ def test_a_row_of_a_million_tokens_is_cut_and_counted(ask):
     task = json.loads(done.stdout)["tasks"]["own"]
     assert (task["num_examples"], task["num_cut"]) == (3, 1)
     assert "1 of 3 texts are cut to 64 tokens" in task["notes"]
+
+
+def test_empty_texts_are_counted(ask):
+    done = ask(GOOD + '{"review": " ", "stars": 1}\n{"review": "", "stars": 0}\n')
+    assert done.returncode == 0, done.stderr
+    notes = json.loads(done.stdout)["tasks"]["own"]["notes"]
+    assert "2 of 4 texts are empty, as in rows.jsonl:3" in notes
 
 
 def test_a_row_that_may_not_be_shortened_is_named(ask):

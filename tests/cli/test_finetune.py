@@ -401,7 +401,7 @@ def test_json_lines_and_a_task_of_choices(glmctl, tiny_model, tmp_path):
         (("--data", "no.csv", *TASK), 3, "no: no no.csv; name one with --data FILE"),
         (("own.toml", "--set", "train.epoch=3"), 2, "train.epoch: unknown key; did you mean 'epo"),
         (("own.toml", "--model", "nothing"), 3, "nothing: no such file or folder"),
-        (("--data", "train.csv", *TASK, "--label-column", "stars"), 3, "train.csv:2: has no 'st"),
+        (("--data", "train.csv", *TASK, "--label-column", "stars"), 3, "more: has no 'stars'"),
         (("--data", "empty.csv", *TASK), 3, "empty.csv: is empty; it should hold examples"),
         (("--data", "odd.csv", *TASK), 3, "odd.csv:4: label 'maybe' is none of 1, 0; correct it"),
         (("--data", "one.csv", *TASK), 3, "no row of one.csv has the label '1'; add some, or"),
@@ -486,6 +486,16 @@ def test_labelled_rows_never_take_the_place_of_anything(taught):
     assert done.returncode == 3
     assert "has columns prediction, which are added; rename them" in done.stderr
     assert not (folder / "other.csv").exists()
+
+
+def test_a_file_of_which_no_row_can_be_labelled_is_an_error(taught):
+    folder, _ = taught
+    (folder / "renamed.csv").write_text("text,id\nWarm.,1\nCold.,2\n")
+    args = ("--model", "runs/train", "--predict", "renamed.csv", "--out", "none.csv")
+    done = call(folder, "finetune", *args)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "renamed.csv:2 and 1 more: has no 'review'; keys there: text, id; name" in done.stderr
+    assert not (folder / "none.csv").exists()
 
 
 def test_rows_that_are_cut_are_counted(taught):

@@ -18,7 +18,7 @@ from glmctl.core.tasks.association import associations, effect_size, means, p_va
 from glmctl.core.tasks.metrics import Judged, measure
 from glmctl.core.tasks.pattern import fill
 from glmctl.core.tasks.read import Rows
-from glmctl.core.tasks.schema import CHOICE, SETS, TaskConfig
+from glmctl.core.tasks.schema import CHOICE, FIELD, SETS, TaskConfig
 from glmctl.core.tasks.text_metrics import NO_ANSWER
 from glmctl.core.tokenizer.special import SpecialTokens
 
@@ -49,6 +49,10 @@ def notes(asker: Asker, questions: Sequence[Question]) -> Iterator[str]:
         yield f"worked examples before a question: {min(few)} to {max(few)} of {wanted}"
     if num_cut := sum(question.is_cut for question in questions):
         yield f"{num_cut:,} of {len(questions):,} texts are cut to {asker.max_length:,} tokens"
+    asked = [name for name, _ in FIELD.findall("".join(asker.pattern.parts)) if name != CHOICE]
+    texts = (("".join(it.example.fields.get(name, "-") for name in asked), it) for it in questions)
+    if asked and (empty := [it.example.place for text, it in texts if not text.strip()]):
+        yield f"{len(empty):,} of {len(questions):,} texts are empty, as in {empty[0]}"
     ids = Counter(chain.from_iterable(it.part_a for it in questions))
     if num_unknown := ids[asker.special.unk]:
         yield (

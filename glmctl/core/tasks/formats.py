@@ -20,6 +20,10 @@ from glmctl.errors import InputError
 TABLES = {".csv": ",", ".tsv": "\t"}
 DELIMITERS = {",": "','", ";": "';'", "\t": "tabs"}
 """Spreadsheets write any of them into a .csv, by the country."""
+OPEN_QUOTE = (
+    "a cell opens with a quote that does not end it; double the quotes inside of it, or set "
+    "quoted = false in the task where quotes are text"
+)
 FULL_WIDTH = "\uff0c"
 """The comma of Chinese text, which separates nothing."""
 SAVE = "save it as CSV (UTF-8), or"
@@ -158,12 +162,24 @@ def table_rows(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
     )
-    names = columns or [name.strip() for name in next(reader, [])]
+    try:
+        names = columns or [name.strip() for name in next(reader, [])]
+    except csv.Error:
+        raise InputError(f"{file}:1", OPEN_QUOTE) from None
     if twice := [name for name, number in Counter(filter(None, names)).items() if number > 1]:
         raise InputError(f"{file}:1", f"has several columns {twice[0]!r}; rename all but one")
     where = "the task" if columns else "the first line"
-    for row in reader:
+    while True:
+        started_at = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield started_at, ValueError(OPEN_QUOTE)
+            continue
         if len(row) == len(names):
             yield reader.line_num, dict(zip(names, row, strict=True))
         elif row:

@@ -153,7 +153,7 @@ def named(problems: Sequence[str]) -> list[str]:
         place, _, text = problem.partition(": ")
         places.setdefault(text, []).append(place)
     lines = [
-        f"{first}: {text}" + f" ({len(others):,} more rows)" * bool(others)
+        f"{first}" + f" and {len(others):,} more" * bool(others) + f": {text}"
         for text, (first, *others) in places.items()
     ]
     rest = len(lines) - NUM_NAMED

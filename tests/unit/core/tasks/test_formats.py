@@ -125,6 +125,26 @@ def test_plain_text_is_a_text_a_line_or_one_text(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ('text\tlabel\na\t1\n"Oh" he said\t0\nb\t1\n', [2, 4]),
+        ('text\tlabel\na\t1\n"Oh he said\t0\nb\t1\n', [2]),
+    ],
+)
+def test_a_quote_that_ends_no_cell_is_named_where_it_opens(write, text, numbers):
+    rows = [*records(write("rows.tsv", text))]
+    ((place, problem),) = [row for row in rows if isinstance(row[1], ValueError)]
+    assert place == 3
+    assert "set quoted = false in the task" in str(problem)
+    assert [number for number, row in rows if not isinstance(row, ValueError)] == numbers
+
+
+def test_a_quote_that_never_ends_in_the_names_is_an_error(write):
+    with pytest.raises(InputError, match="opens with a quote"):
+        [*records(write("rows.csv", '"text,label\na,1\n'))]
+
+
 def test_a_table_may_have_no_names_and_no_quotes(write):
     file = write("val.tsv", 'a "b\t1\nc\t0\n')
     rows = [*records(file, columns=("text", "label"), quoted=False)]

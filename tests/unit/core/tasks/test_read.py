@@ -102,8 +102,8 @@ def test_a_file_without_a_good_row_is_refused_with_what_is_wrong_said_once(write
     with pytest.raises(InputError) as problem:
         read_examples(file, REVIEWS, None)
     assert problem.value.problems == (
-        f"{file}:2: has no 'label'; keys there: text, stars; name the right one in the task "
-        "(8 more rows)",
+        f"{file}:2 and 8 more: has no 'label'; keys there: text, stars; name the right one in "
+        "the task",
     )
 
 
