@@ -392,14 +392,8 @@ def train(
             "restarts": [*known.get("restarts", []), state.step],
         }
     folder.write_manifest(manifest)
-    data = LessonData(
-        material.lessons,
-        material.asker,
-        config.seed,
-        config.global_batch_size,
-        config.rows_at_once,
-        end_row,
-    )
+    sizes = (config.global_batch_size, config.rows_at_once)
+    data = LessonData(material.lessons, material.asker, config.seed, *sizes, end_row)
     path = expand_path(recipe.data.battery, "data.battery")
     battery = battery_of(base, str(path))
     asked = (base.source, str(path))
