@@ -27,6 +27,12 @@ patterns = ["{sentence} It was [MASK]."]
 verbalizer = { 1 = "good", 0 = "bad" }
 """
 SEEDS = (1, 2, 3)
+SETTINGS = (
+    "train.epochs=6",
+    "optimizer.peak_lr=5e-4",
+    "model.dropout=0.2",
+    "model.attention_dropout=0.1",
+)
 NUM_ROWS = 2000
 
 
@@ -87,7 +93,7 @@ def main() -> None:
     parser.add_argument("--model", default="glmctl-default", help="the pretrained one")
     parser.add_argument("--lambada", type=Path, help="JSON Lines of LAMBADA")
     parser.add_argument(
-        "--set", nargs="*", default=["train.epochs=3", "optimizer.peak_lr=1e-3"], dest="changes"
+        "--set", nargs="*", default=SETTINGS, dest="changes", help="settings of the fine-tuning"
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
