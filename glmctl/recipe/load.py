@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import tomli_w
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from glmctl.recipe.find import (
     recipe_name,
 )
 from glmctl.recipe.keys import all_keys, flatten, section_in, values_of
-from glmctl.recipe.schema import Recipe
+from glmctl.recipe.schema import Recipe, Stage
 from glmctl.recipe.section import Section
 
 MAX_PARENTS = 3  # two among the recipes of the package, and a recipe of the user over them
@@ -185,8 +185,8 @@ def require_stage(name: str, *wanted: str) -> None:
         UsageError: naming that command, or what a record lacks.
     """
     stage = stage_of(name)
-    if stage is None or (stage in wanted and stage != "record"):
-        return
+    if stage not in get_args(Stage) or (stage in wanted and stage != "record"):
+        return  # what is no stage is a mistake like others
     if stage == "record":
         tables = read_files(find_recipe(name), name).tables
         if stage in wanted and "model" in tables:
