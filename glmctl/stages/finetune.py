@@ -489,5 +489,5 @@ def judge_best(model: GLM, material: Material, recipe: Recipe) -> dict[str, Any]
 def confusion(task: TaskConfig, predictions: Sequence[Prediction]) -> dict[str, dict[str, int]]:
     """For each label how often which one was predicted."""
     pairs = Counter((it.example.golds[0], it.prediction) for it in predictions if it.example.golds)
-    labels = task.label_names
+    labels = task.label_names if task.has_labels else ()
     return {gold: {label: pairs[gold, label] for label in labels} for gold in labels}

@@ -91,7 +91,7 @@ def run(
         model,
         task.name,
         str(out),
-        {label: labels[label] for label in task.label_names},
+        {label: labels[label] for label in task.label_names if task.has_labels},
         len(rows),
         len(problems),
         sum(question.is_cut for question in questions),

@@ -453,6 +453,39 @@ def test_a_model_learns_what_to_write_and_writes_it_for_new_rows(tmp_path: Path)
     assert row["prediction"]
 
 
+def test_a_model_learns_numbers_on_a_scale(tmp_path: Path):
+    graded = [(text, (0.5, 4.5)[label] + number / 100) for number, (text, label) in enumerate(ROWS)]
+    write_rows(tmp_path / "train.csv", graded)
+    (tmp_path / "grade.toml").write_text(
+        TOML.replace("1 =", "5 =")
+        .replace("epochs = 2", "epochs = 8")
+        .replace(
+            "[train]",
+            'labels = ["0", "5"]\nscale = true\nmetrics = ["pearson", "spearman"]\n[train]',
+        )
+        .replace(', val = "dev.csv"', "")
+    )
+    done = call(tmp_path, "finetune", "grade.toml", "--data", "train.csv")
+    assert done.returncode == 0, done.stderr
+    assert "<< to 90% and >> good<< to 10%" in done.stderr
+    assert done.stdout.startswith("pearson ")
+    assert "right label" not in done.stdout + done.stderr
+    predict = ("--predict", "train.csv", "--out", "said.csv")
+    done = call(tmp_path, "finetune", "--model", "runs/grade", *predict)
+    assert done.stdout == "said.csv: 40 rows, 0 without a prediction\n", done.stderr
+    with (tmp_path / "said.csv").open() as stream:
+        said = [*csv.DictReader(stream)]
+    assert list(said[0]) == ["review", "label", "prediction", "probability_0", "probability_5"]
+    numbers = [float(row["prediction"]) for row in said]
+    assert all(0 <= it <= 5 for it in numbers)
+    assert sum(numbers[1::2]) > sum(numbers[::2])
+    done = call(
+        tmp_path, "finetune", "grade.toml", "--data", "train.csv", "--set", "task.scale=false"
+    )
+    assert done.returncode == 2
+    assert "metrics: pearson and spearman are of scale = true" in done.stderr
+
+
 def test_what_a_model_forgets_is_measured_and_too_much_of_it_fails(tmp_path: Path):
     write_rows(tmp_path / "train.csv", ROWS)
     settings = ("--set", "train.steps=3", "--set", "optimizer.peak_lr=3e-3", "--json")

@@ -54,7 +54,7 @@ class Choices:
     question: Tensor  # of each candidate, [C]
     place: Tensor  # of each candidate in its question, [C]
     divisor: Tensor  # of each candidate's score, [C]
-    right: Tensor  # place of the right candidate, [Q]
+    right: Tensor  # place of the right candidate, or between two of them, [Q]
 
     def cross_entropy(self, hidden: Tensor, weight: Tensor, targets: Tensor) -> Losses:
         return choice_cross_entropy(hidden, weight, targets, self)
@@ -91,7 +91,7 @@ class Classes:
 
     question: Tensor  # of each score
     place: Tensor  # of each score in its question
-    right: Tensor  # place of the right one, [Q]
+    right: Tensor  # place of the right one, or between two of them, [Q]
 
     def to(self, device: torch.device) -> Classes:
         return Classes(self.question.to(device), self.place.to(device), self.right.to(device))
@@ -138,10 +138,15 @@ def choice_cross_entropy(
 
 
 def right_cross_entropy(scores: Tensor, question: Tensor, place: Tensor, right: Tensor) -> Losses:
-    """Cross-entropy of the right one among the scores of each question."""
+    """Cross-entropy of the right one among the scores of each question.
+
+    Between two places both are right, the nearer one with the larger share.
+    """
     table = scores.new_full((len(right), int(place.max()) + 1), float("-inf"))
     table = table.index_put((question, place), scores)  # [Q, most scores]
-    losses = F.cross_entropy(table, right, reduction="none")
+    log_probs, aim = table.log_softmax(1), right.to(table)
+    low, high = (log_probs.gather(1, it.long()[:, None])[:, 0] for it in (aim, aim.ceil()))
+    losses = -torch.lerp(low, high, aim.frac())
     return losses.sum(), losses.detach()
 
 

@@ -175,6 +175,9 @@ def read(asker: Asker, question: Question, scores: Sequence[Score]) -> Predictio
     else:
         prediction = asker.labels_of(question)[best]
     by_answer = dict(zip(question.answers, values, strict=True))
+    if task.scale:
+        shares = np.exp(np.array(values) - max(values))
+        prediction = f"{np.average([*map(float, question.answers)], weights=shares):.6g}"
     return Prediction(example, prediction, by_answer, evidence)
 
 

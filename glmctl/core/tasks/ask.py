@@ -136,7 +136,7 @@ class Asker:
                 f"{task.name}: decode.policy",
                 f"is {policy}, but kind {task.kind} has no listed answers; write auto",
             )
-        if task.compares_three and self.writes:
+        if (task.compares_three or task.scale) and self.writes:
             raise UsageError(f"{task.name}: decode.policy", "is decode; its metrics need scores")
         if task.head and self.writes:
             raise UsageError(f"{task.name}: decode.policy", "is decode, but a head answers")
@@ -153,7 +153,8 @@ class Asker:
         """The blank that the pattern wishes for and the model has not; asked with [MASK]."""
         self.lead = " " if any(f" {wish}" in part for part in self.pattern.parts) else ""
         words = task.words(self.pattern) if task.kind == "cloze" and not task.head else {}
-        self.words = {label: self.encode(self.spaced(word)) for label, word in words.items()}
+        names = task.label_names if words else ()
+        self.words = {label: self.encode(self.spaced(words[label])) for label in names}
         self.split_words = tuple(it for label, it in words.items() if len(self.words[label]) > 1)
         """Words of the verbalizer that the tokenizer cuts."""
         self.has_index = task.kind == "choice" and task.golds is None and not task.first_is_claim

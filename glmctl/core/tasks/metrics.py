@@ -245,6 +245,38 @@ def surprise(rows: Sequence[Judged], numbers: Sequence[int]) -> FloatArray:
     return np.array([(-row.evidence.log_prob, n) for row, n in zip(rows, numbers, strict=True)])
 
 
+def products(first: FloatArray, second: FloatArray) -> FloatArray:
+    """What the correlation of two lists of numbers is made of, [rows] and [rows] -> [rows, 6].
+
+    It does not depend on their means, without which nothing is lost to rounding.
+    """
+    x, y = first - first.mean(), second - second.mean()
+    return np.stack([x * y, x * x, y * y, x, y, np.ones_like(x)], 1)
+
+
+def linear(totals: FloatArray) -> FloatArray:
+    """Pearson's coefficient of such products, [R, 6] -> [R]; 0 where it is not defined."""
+    xy, xx, yy, x, y, number = totals.T
+    below = (number * xx - x**2).clip(0) * (number * yy - y**2).clip(0)
+    value: FloatArray = np.divide(
+        number * xy - x * y, np.sqrt(below), out=np.zeros_like(below), where=below > 0
+    )
+    return value
+
+
+def ranks(numbers: FloatArray) -> FloatArray:
+    """Places of numbers in their order, those of equal ones averaged."""
+    _, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    of_each: FloatArray = (counts.cumsum() - (counts - 1) / 2)[places]
+    return of_each
+
+
+def both_numbers(rows: Sequence[Judged]) -> tuple[FloatArray, FloatArray]:
+    """Predicted and right."""
+    numbers = np.array([(float(row.prediction), float(row.golds[0])) for row in rows])
+    return numbers[:, 0], numbers[:, 1]
+
+
 ROUGE = ("rouge1", "rouge2", "rougeLsum")
 COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "accuracy": share_right,
@@ -270,6 +302,8 @@ COUNTS: dict[str, Callable[[Sequence[Judged], Sequence[str]], FloatArray]] = {
     "ss": lambda rows, labels: of_parts(rows, prefers(rows)),
     "lms": lambda rows, labels: of_parts(rows, makes_sense(rows)),
     "icat": lambda rows, labels: of_parts(rows, makes_sense(rows), prefers(rows)),
+    "pearson": lambda rows, labels: products(*both_numbers(rows)),
+    "spearman": lambda rows, labels: products(*map(ranks, both_numbers(rows))),
     "effect_size": lambda rows, labels: np.array(
         [(abs(dict(row.scores)["effect_size"]), 1) for row in rows]
     ),
@@ -284,6 +318,8 @@ FINAL: dict[str, Callable[[FloatArray], FloatArray]] = {
     "ss": mean_of_parts,
     "lms": mean_of_parts,
     "icat": idealised,
+    "pearson": linear,
+    "spearman": linear,
     "bleu": bleu,
     "span_f1": micro_f1,
     "perplexity": exp_ratio,

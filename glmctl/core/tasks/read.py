@@ -17,7 +17,14 @@ from typing import Any
 from glmctl.core.data.text import reject_surrogates
 from glmctl.core.tasks.cleaning import cleaned
 from glmctl.core.tasks.formats import Record, records
-from glmctl.core.tasks.schema import PART, FieldConfig, ListedChoices, MarkedWord, TaskConfig
+from glmctl.core.tasks.schema import (
+    NUMBER_LIKE,
+    PART,
+    FieldConfig,
+    ListedChoices,
+    MarkedWord,
+    TaskConfig,
+)
 from glmctl.errors import InputError
 
 # Quotes and dashes as the released models saw them in training.
@@ -237,6 +244,11 @@ def right_label(row: Record, task: TaskConfig) -> str:
     value = value_at(row, task.label) if task.right is None else task.right
     label = str(value).lower() if isinstance(value, bool) else str(value).strip()
     names = task.label_names
+    if task.scale:
+        low, high = float(names[0]), float(names[-1])
+        if not (NUMBER_LIKE.fullmatch(label) and low <= float(label) <= high):
+            raise ValueError(f"{label!r} is no number from {names[0]} to {names[-1]}; correct it")
+        return label
     if names and label not in names:
         raise ValueError(f"label {label!r} is none of {', '.join(names)}; correct it or the task")
     return label

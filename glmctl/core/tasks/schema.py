@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -43,6 +44,8 @@ Metric = Literal[
     "lms",
     "ss",
     "icat",
+    "pearson",
+    "spearman",
     "effect_size",
     "perplexity",
     "word_perplexity",
@@ -54,6 +57,8 @@ Policy = Literal["auto", "encode", "decode"]
 
 FIELD = re.compile(r"\{([^{}:]+)(?::([a-z,]+))?\}")
 """A field in a pattern, and what is done to it: {hypothesis:strip}."""
+NUMBER_LIKE = re.compile(r"-?\d+(\.\d+)?")
+"""A label or a right answer on a scale."""
 BLANK = re.compile(r"(\[(?:s|g)?MASK\])")
 CHANGES = ("strip", "lowerfirst")
 """Take the punctuation off the end; write the first letter small."""
@@ -73,6 +78,8 @@ AT_BEST: tuple[Metric, ...] = ("best_exact", "best_f1")
 """Metrics over a threshold of having no answer."""
 OF_THREE: tuple[Metric, ...] = ("lms", "ss", "icat")
 """Metrics of StereoSet, which compare three choices: anti-stereotype, stereotype, unrelated."""
+ON_SCALE: tuple[Metric, ...] = ("pearson", "spearman")
+"""Metrics of numbers on a scale."""
 SETS = ("x", "y", "a", "b")
 """Fields of kind association: two sets of texts, and two that they may lie near, a text a line."""
 ASKED = ("cloze", "choice", "generate")
@@ -282,6 +289,9 @@ class TaskConfig(Section):
     """In the order of their index; left out: as in the verbalizer, or the choices' numbers."""
     verbalizer: Mapping[str, str] = {}
     """The word of each label."""
+    scale: bool = False
+    """Of kind cloze: labels are numbers, and a right answer may lie between two of them. It is
+    learned as both, the nearer one more; predicted is their mean by the probabilities."""
     choices: tuple[str, ...] = ()
     """Candidates, made of fields."""
     listed_choices: Place | None = None
@@ -350,7 +360,7 @@ class TaskConfig(Section):
     @property
     def has_labels(self) -> bool:
         """Whether right answers are labels, not texts."""
-        return self.kind in ("cloze", "choice") and self.golds is None
+        return self.kind in LISTED and self.golds is None and not self.scale
 
     @property
     def ability(self) -> str:
@@ -398,6 +408,13 @@ class TaskConfig(Section):
             problems.append(f"metrics: {', '.join(OF_THREE)} are of choices with three labels")
         if ("effect_size" in self.metrics) != (self.kind == "association"):
             problems.append("metrics: effect_size is that of kind association, which has no other")
+        if self.scale and not (self.kind == "cloze" and self._ascends()):
+            problems.append("scale: is of kind cloze, with numbers that ascend as labels")
+        if self.scale and (self.mirror or self.num_shots):
+            problems.append("scale: has neither mirror nor shots; leave them out")
+        if any((metric in ON_SCALE) != self.scale for metric in self.metrics):
+            names = " and ".join(ON_SCALE)
+            problems.append(f"metrics: {names} are of scale = true, which has no others")
         if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):
             problems.append("one_way: the blank must be the end of each pattern")
         if self.mirror and (len(self.mirror) != 2 or len(self.label_names) != 2):
@@ -424,6 +441,13 @@ class TaskConfig(Section):
         for number, pattern in enumerate(self.patterns):
             problems += [f"patterns.{number}: {it}" for it in self._mistakes_of(pattern)]
         return problems
+
+    def _ascends(self) -> bool:
+        """Whether the labels are numbers, each above the one before."""
+        if not all(NUMBER_LIKE.fullmatch(label) for label in self.label_names):
+            return False
+        numbers = [*map(float, self.label_names)]
+        return all(low < high for low, high in pairwise(numbers))
 
     def _mistakes_of(self, pattern: PatternConfig) -> list[str]:
         problems = []

@@ -12,7 +12,7 @@ from glmctl.core.tasks.answer import answer, judge
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.metrics import measure
 from glmctl.core.tasks.schema import WRITTEN
-from glmctl.core.train.lessons import right_places
+from glmctl.core.train.lessons import place_on_scale, right_places
 from glmctl.core.train.precision import arithmetic
 from glmctl.recipe.schema import TrainConfig
 
@@ -59,6 +59,10 @@ class Examination:
         shares = []
         for question, prediction in zip(self.questions, predictions, strict=True):
             share = probabilities(prediction)
+            if self.asker.task.scale:
+                place, logs = place_on_scale(question), np.log([*share.values()])
+                shares.append(np.exp(np.interp(place, range(len(logs)), logs)))
+                continue
             right = {question.answers[place] for place in right_places(self.asker, question)}
             if right or not self.asker.task.first_is_claim:  # nothing is right beside a false claim
                 shares.append(sum(share[text] for text in right))

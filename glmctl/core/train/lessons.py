@@ -30,10 +30,11 @@ from glmctl.core.tasks.schema import WRITTEN
 
 @dataclass(frozen=True)
 class Lesson:
-    """A question of which one candidate is right."""
+    """A question of which one candidate is right, or on a scale what lies between two."""
 
     question: Question
-    right: int
+    right: float
+    """Place of the right one."""
 
 
 def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
@@ -49,6 +50,9 @@ def lessons_of(asker: Asker, question: Question) -> Iterator[Lesson]:
         rights = [*asker.answers_to(question)]
         for given in [rights] if asker.task.kind == "infill" else [[it] for it in rights]:
             yield Lesson(replace(question, candidates=tuple(given), prompt=None), 0)
+        return
+    if asker.task.scale:
+        yield Lesson(question, place_on_scale(question))
         return
     answers, places = question.answers, right_places(asker, question)
     if not places and not asker.task.first_is_claim:
@@ -77,6 +81,13 @@ def right_places(asker: Asker, question: Question) -> list[int]:
     return [place for place, name in enumerate(names) if name in question.example.golds]
 
 
+def place_on_scale(question: Question) -> float:
+    """Where the right answer lies among those of a question, by their places."""
+    (gold,) = map(float, question.example.golds)
+    labels = [*map(float, question.answers)]
+    return float(np.interp(gold, labels, range(len(labels))))
+
+
 def mirrored(asker: Asker, question: Question) -> Question:
     """The example with two of its fields in the place of each other, and the other label."""
     example, (first, second) = question.example, asker.task.mirror
@@ -85,7 +96,9 @@ def mirrored(asker: Asker, question: Question) -> Question:
     return asker.ask(replace(example, fields=fields, golds=golds))
 
 
-def hold_out(questions: Sequence[Question], share: float) -> tuple[list[Question], list[Question]]:
+def hold_out(
+    questions: Sequence[Question], share: float, *, by_label: bool
+) -> tuple[list[Question], list[Question]]:
     """Split questions in two, the second one with this share of each label, one at least of two.
 
     Examples of one group stay together, and so do those that ask the same. Which are held out
@@ -100,8 +113,7 @@ def hold_out(questions: Sequence[Question], share: float) -> tuple[list[Question
     }
     labels: dict[int, tuple[str, ...]] = {}
     for name, (first, *_) in groups.items():
-        is_written = first.prompt is not None  # and has no label
-        labels.setdefault(keys[name], () if is_written else first.example.golds[:1])
+        labels.setdefault(keys[name], first.example.golds[:1] if by_label else ())
     held: set[int] = set()
     for label in {*labels.values()}:
         units = sorted(key for key, its in labels.items() if its == label)
@@ -157,7 +169,7 @@ def make_batch(lessons: Sequence[Lesson], asker: Asker) -> Batch:
     sizes = torch.tensor([len(lesson.question.candidates) for lesson in lessons])
     question = torch.arange(len(lessons)).repeat_interleave(sizes)
     place = torch.cat([torch.arange(size) for size in sizes.tolist()])
-    right = torch.tensor([lesson.right for lesson in lessons])
+    right = torch.tensor([float(lesson.right) for lesson in lessons])
     if asker.task.head:
         rows = [it for lesson in lessons for it in asker.texts(lesson.question)]
         texts = pack_texts(rows, is_causal=asker.frame.is_causal)

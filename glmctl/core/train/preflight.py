@@ -80,7 +80,9 @@ def prepare(
         raise InputError(asker.task.name, problem)
     questions = all_questions(asker, train)
     if dev is None:
-        learned, held = hold_out(questions, recipe.data.held_out_share)
+        learned, held = hold_out(
+            questions, recipe.data.held_out_share, by_label=asker.task.has_labels
+        )
     else:
         learned, held = questions, all_questions(asker, dev)
     warnings = (*repeats(learned, held, has_labels=asker.task.has_labels),)
@@ -122,7 +124,7 @@ def all_questions(asker: Asker, file: Path) -> list[Question]:
 def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
     """The first lessons, decoded from their ids; what is learned stands between >> and <<."""
     for lesson in lessons[:NUM_SAMPLES]:
-        question, right = lesson.question, lesson.right
+        question, right = lesson.question, round(lesson.right)
         texts = [tokenizer.decode(it.targets) for it in question.candidates]
         if not question.candidates[right].targets:  # a head tells the answers apart
             texts = [*question.answers]
@@ -130,6 +132,10 @@ def samples(tokenizer: Tokenizer, lessons: Sequence[Lesson]) -> Iterator[str]:
             texts = ["<< >>".join(texts)]
         wrong = [text for place, text in enumerate(texts) if place != right]
         others = " | ".join(wrong[:NUM_SHOWN]) + " | ..." * (len(wrong) > NUM_SHOWN)
+        if share := lesson.right % 1:
+            low, high = texts[int(lesson.right) :][:2]
+            yield f"  learns  >>{low}<< to {1 - share:.0%} and >>{high}<< to {share:.0%}"
+            continue
         against = f" against {others}" if wrong else ""
         yield f"{question.example.place}"
         yield f"  reads   {shown(tokenizer, question.candidates[right].part_a)}"
@@ -161,7 +167,7 @@ def word_problems(asker: Asker) -> Iterator[str]:
 def lesson_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Iterator[str]:
     """What the lessons lack."""
     given = {gold for lesson in lessons for gold in lesson.question.example.golds}
-    if asker.task.kind == "cloze":
+    if asker.task.kind == "cloze" and asker.task.has_labels:
         for label in asker.task.label_names:
             if label not in given:
                 where = "task" if asker.task.head else "verbalizer"
@@ -200,7 +206,8 @@ def written_problems(asker: Asker, lessons: Sequence[Lesson], file: str) -> Iter
 def num_kept(asker: Asker, lesson: Lesson) -> int:
     """Tokens that are left of what may be shortened."""
     question = lesson.question
-    chosen = question.answers[lesson.right] if question.answers else ""
+    right = round(lesson.right)
+    chosen = question.answers[right] if question.answers else ""
     fields = {**question.example.fields, CHOICE: chosen}
     fixed = sum(len(unit.ids) for unit in asker.units(fields) if not unit.can_shrink)
-    return len(question.candidates[lesson.right].part_a) - 2 - fixed
+    return len(question.candidates[right].part_a) - 2 - fixed

@@ -68,6 +68,10 @@ def effects(*values):
     ]
 
 
+def numbers(*pairs):
+    return judged(*((str(said), str(right)) for said, right in pairs))
+
+
 def texts(*evidence):
     return [Judged(n, "", (), Evidence(*it)) for n, it in enumerate(evidence)]
 
@@ -252,6 +256,24 @@ VECTORS = {
         name: [(rows, values[place]) for rows, values in STEREOTYPES.values()]
         for place, name in enumerate(("lms", "ss", "icat"))
     },
+    "pearson": [
+        (numbers((1, 1), (2, 2), (4, 4)), 100.0),
+        (numbers((3, 0), (2, 1), (1, 2)), -100.0),
+        # Less their means: -1 -1 2 and -1 0 1, so 3 / sqrt(6 x 2)
+        (numbers((0, 0), (0, 1), (3, 2)), 100 * 3 / 12**0.5),
+        (numbers((0, 1), (1, 3), (2, 2)), 50.0),
+        (numbers((2.5, 0), (2.5, 5)), 0.0),  # always the same: not defined
+        (numbers((1, 4), (2, 4)), 0.0),
+        (numbers((2, 3)), 0.0),
+    ],
+    "spearman": [
+        (numbers((0.1, 1), (0.2, 2), (9, 4)), 100.0),  # the order alone counts
+        (numbers((3, 0), (2, 1), (1, 5)), -100.0),
+        # Ties share their places: 1 2.5 2.5 4 and 1 2 3 4, so 4.5 / sqrt(4.5 x 5)
+        (numbers((1, 1), (2, 2), (2, 3), (3, 4)), 100 * 4.5 / 22.5**0.5),
+        (numbers((1, 0), (2, 5), (9, 3)), 50.0),
+        (numbers((2.5, 0), (2.5, 5)), 0.0),
+    ],
     "effect_size": [
         (effects(0.5), 0.5),
         (effects(0.5, -0.5), 0.5),  # how far, either way

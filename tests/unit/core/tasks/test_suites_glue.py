@@ -27,6 +27,10 @@ FILES = {
         "0\tThe cat sat.\tA cat sat.\tnot_entailment",
     ),
     "wnli": ("dev.tsv", "index\tsentence1\tsentence2\tlabel", "0\tThe cat sat.\tA cat sat.\t1"),
+    "stsb": (
+        "dev.tsv", "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1"
+        "\tsentence2\tscore", '0\tnews\tf\t2012\t1\tn\tn\tThe "cat sat.\tThe cat lay.\t5',
+    ),
     "agnews": ("test.csv", '"3","Bread, again","Prices rise\\fast."'),
     "yahoo_topics": ("test.csv", '"10","Who votes?","","All\\ndo."'),
     "yelp_polarity": ("test.csv", '"2","Warm ""bread""\\nhere"'),
@@ -91,6 +95,7 @@ def asked(tmp_path, builtin, text_of, characters, sized):
         ("glue_rte", 0, f'"A cat sat" ?[MASK], "{CATS}"', " No"),
         ("glue_rte", 4, f"{CATS} question: A cat sat True or False? answer:[MASK]", " false"),
         ("wnli", 0, f'"A cat sat" ?[MASK], "{CATS}"', " Yes"),
+        ("stsb", 0, 'The "cat sat.[MASK], the cat lay.', " Yes"),
         ("agnews", 0, "[MASK]: Bread, again Prices rise fast.", " Business"),
         ("agnews", 1, "[MASK] News: Bread, again Prices rise fast.", " Business"),
         ("agnews", 2, "Bread, again([MASK])Prices rise fast.", " Business"),

@@ -1,6 +1,7 @@
 """What fine-tuning learns: the loss of a question, the order of the rows, what stops it."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from glmctl.core.open import Glm, load
-from glmctl.core.tasks.answer import ask_all
+from glmctl.core.tasks.answer import answer, ask_all
 from glmctl.core.tasks.ask import Asker, Prediction, Question
 from glmctl.core.tasks.find import own_suite
 from glmctl.core.tasks.read import read_examples
@@ -90,6 +91,75 @@ def test_the_loss_of_longer_words_is_that_of_their_summed_log_probabilities(glm,
     assert sorted(loss_of(glm, data_of(asker, found))) == pytest.approx(sorted(expected))
 
 
+def on_scale() -> TaskConfig:
+    table = task_of("5=oven,0=cat").model_dump() | {
+        "labels": ["0", "5"],
+        "scale": True,
+        "metrics": ["pearson"],
+    }
+    return TaskConfig.model_validate(table)
+
+
+def test_a_number_between_two_labels_is_learned_as_both(glm, tmp_path):
+    asker = asker_of(glm, on_scale())
+    rows = "text,label\nIts eyes,0\nThe bakery opens,5.0\nThe oven,1.5\n"
+    found = lessons(asker, tmp_path, rows)
+    assert [lesson.right for lesson in found] == pytest.approx([0, 1, 0.3])
+    expected, said = [], []
+    for lesson in found:
+        row = torch.tensor([[*lesson.question.part_a, glm.tokenizer.special.sop]])
+        words = [glm.tokenizer.encode(word)[0] for word in (" cat", " oven")]
+        cat, oven = glm.logits(row)[0, -1, words].log_softmax(0).tolist()
+        expected.append(-(1 - lesson.right) * cat - lesson.right * oven)
+        said.append(5 * math.exp(oven))
+    data = data_of(asker, found, global_batch_size=3, micro_batch_size=3, end_row=3)
+    assert sorted(loss_of(glm, data)) == pytest.approx(sorted(expected))
+    exam = Examination(asker, [it.question for it in found], None, lambda: None)
+    record = exam.run(glm.module, SimpleNamespace(precision="fp32"))
+    assert record["dev_loss"] == pytest.approx(sum(expected) / 3)
+    predictions = answer(glm.module, asker, exam.questions, lambda _: None)
+    assert [float(it.prediction) for it in predictions] == pytest.approx(said, rel=1e-5)
+    assert not [*lesson_problems(asker, found, "rows.csv")]
+    assert [*samples(glm.tokenizer, found)][-1] == "  learns  >> cat<< to 70% and >> oven<< to 30%"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["5", "0"]}, "numbers that ascend"),
+        ({"labels": ["0", "high"], "verbalizer": {"0": "a", "high": "b"}}, "numbers that ascend"),
+        ({"metrics": ["accuracy"]}, "pearson and spearman are of scale = true"),
+        ({"metrics": ["pearson", "accuracy"]}, "which has no others"),
+        ({"mirror": ["text", "text"]}, "neither mirror nor shots"),
+    ],
+)
+def test_what_does_not_go_with_a_scale_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        TaskConfig.model_validate(on_scale().model_dump() | change)
+
+
+def test_answers_that_are_written_are_no_numbers(glm):
+    with pytest.raises(UsageError, match="its metrics need scores"):
+        Asker(on_scale(), glm.tokenizer, glm.config, "decode")
+
+
+@pytest.mark.parametrize("label", ["5.1", "-1", "nan", "much", "1e0"])
+def test_a_label_off_the_scale_is_named(glm, tmp_path, label):
+    (tmp_path / "rows.csv").write_text(f"text,label\nIts eyes,{label}\nThe oven,5\n")
+    rows = read_examples(tmp_path / "rows.csv", on_scale())
+    assert len(rows.examples) == 1
+    (problem,) = rows.problems
+    assert problem.endswith(f"rows.csv:2: {label!r} is no number from 0 to 5; correct it")
+
+
+def test_numbers_are_held_out_although_each_is_another(glm, tmp_path):
+    asker = asker_of(glm, on_scale())
+    rows = "text,label\n" + "".join(f"{'cat ' * n},{n / 10}\n" for n in range(1, 11))
+    questions = [it.question for it in lessons(asker, tmp_path, rows)]
+    learned, held = hold_out(questions, 0.2, by_label=asker.task.has_labels)
+    assert (len(learned), len(held)) == (8, 2)
+
+
 def test_a_question_has_one_part_a_for_all_its_candidates(glm, tmp_path):
     asker = asker_of(glm, task_of("a=bakery,b=sleeps at two"))
     found = lessons(asker, tmp_path)
@@ -120,11 +190,11 @@ def test_rows_are_held_out_of_each_label_with_their_group(glm, tmp_path):
     rows = "text,label\n" + "".join(f"{'cat ' * (n // 2)},{'ab'[n // 20]}\n" for n in range(40))
     (tmp_path / "rows.csv").write_text(rows)
     questions, _ = ask_all(asker, read_examples(tmp_path / "rows.csv", asker.task))
-    learned, held = hold_out(questions, 0.2)
+    learned, held = hold_out(questions, 0.2, by_label=True)
     assert (len(learned), len(held)) == (32, 8)
     assert [sum(it.example.golds == (label,) for it in held) for label in "ab"] == [4, 4]
     assert not {it.example.group for it in learned} & {it.example.group for it in held}
-    later = hold_out(questions[::-1], 0.2)[1]
+    later = hold_out(questions[::-1], 0.2, by_label=True)[1]
     assert {it.example.id for it in later} == {it.example.id for it in held}
 
 
@@ -134,13 +204,13 @@ def test_rows_that_ask_the_same_are_on_one_side(glm, tmp_path):
     rows = "text,label\n" + "".join(f"{text},{'ab'[n // 20]}\n" for n, text in enumerate(texts))
     (tmp_path / "rows.csv").write_text(rows)
     questions, _ = ask_all(asker, read_examples(tmp_path / "rows.csv", asker.task))
-    learned, held = hold_out(questions, 0.2)
+    learned, held = hold_out(questions, 0.2, by_label=True)
     assert (len(learned), len(held)) == (32, 8)
     assert not {it.part_a for it in learned} & {it.part_a for it in held}
 
 
 def test_the_other_right_answers_are_no_candidates():
-    task = SimpleNamespace(kind="choice", first_is_claim=False, num_negatives=None)
+    task = SimpleNamespace(kind="choice", first_is_claim=False, num_negatives=None, scale=False)
     asker = SimpleNamespace(has_index=False, task=task)
     example = SimpleNamespace(golds=("Ann", "Bob"))
     question = Question(example, ("Ann", "Eve", "Bob"), ("A", "E", "B"), False)
@@ -257,9 +327,9 @@ def test_a_written_answer_is_learned_token_by_token_with_its_end(glm, tmp_path, 
     found = written_lessons(asker, tmp_path)
     special = glm.tokenizer.special
     expected = []
-    for text, answer in (("The oven", "hot"), ("The oven", "very hot"), ("The grey cat", "old")):
+    for text, said in (("The oven", "hot"), ("The oven", "very hot"), ("The grey cat", "old")):
         part_a = [special.cls, *glm.tokenizer.encode(f"{text} It is [MASK]."), special.eos]
-        ids = [*glm.tokenizer.encode(f" {answer}"), special.eop]
+        ids = [*glm.tokenizer.encode(f" {said}"), special.eop]
         place, n = part_a.index(special.mask), len(ids)
         row = torch.tensor([[*part_a, special.sop, *ids[:-1]]])
         places = [*range(len(part_a)), *[place] * n]
@@ -289,7 +359,7 @@ def test_an_answer_that_is_too_long_loses_its_end_and_most_may_not(glm, tmp_path
 
 def test_written_answers_are_held_out_although_each_is_another(glm, tmp_path):
     asker = asker_of(glm, written())
-    learned, held = hold_out(written_questions(asker, tmp_path), 0.5)
+    learned, held = hold_out(written_questions(asker, tmp_path), 0.5, by_label=False)
     assert (len(learned), len(held)) == (1, 1)
 
 
