@@ -50,10 +50,12 @@ def corrupt(
     if any(problems.values()):
         raise UsageError("glmctl corrupt", *[text for text in problems if problems[text]])
     from glmctl.core.objective.readable import Explanation, Reader
-    from glmctl.recipe.load import load_recipe
+    from glmctl.recipe.load import load_recipe, require_stage
     from glmctl.stages import corrupt as stage
 
     changes = [*(overrides or ()), *(["objective.whole_words=true"] if whole_words else [])]
+    if recipe_path is not None:
+        require_stage(recipe_path, "pretrain", "record")
     recipe = None if recipe_path is None else load_recipe(recipe_path, changes)
     inputs = [] if source is None else [source]
     if undo:

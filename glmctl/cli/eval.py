@@ -35,7 +35,7 @@ def eval(
     pattern: Annotated[int | None, value("N", "Ask with this pattern.", 0)] = None,
     policy: Policy = None,
     limit: Annotated[int | None, value("N", "So many questions of each task.", 1)] = None,
-    out: Annotated[Path | None, value("DIR", "For results; else evals/SUITE-CKPT.")] = None,
+    out: Annotated[Path | None, value("DIR", "For results; else one in evals/.")] = None,
     offline: options.Offline = False,
     lists: Lists = False,
     device: options.Device = None,

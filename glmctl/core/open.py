@@ -141,7 +141,16 @@ class Glm(Found):
         *,
         choices: Sequence[str] | None = None,
         batch_size: int = 16,
-        **settings: Any,
+        num_beams: int = 1,
+        length_penalty: float = 0.0,
+        n_best: int = 1,
+        no_repeat_ngram: int = 0,
+        min_new_tokens: int = 0,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 1234,
     ) -> list[Infilling]:
         """Fill every blank of every text, the blanks of a text from left to right.
 
@@ -149,9 +158,26 @@ class Glm(Found):
             texts: each with at least one [MASK], [sMASK] or [gMASK].
             choices: fill each blank with the best of these instead.
             batch_size: texts in the memory at once; changes no result.
-            settings: those of `DecodeConfig`: max_new_tokens, num_beams, temperature and others.
-                What is drawn for a text depends on the seed and on its place in `texts` only.
+            num_beams, length_penalty, n_best, no_repeat_ngram, min_new_tokens, max_new_tokens,
+                temperature, top_k, top_p, seed: as in `DecodeConfig`. What is drawn for a text
+                depends on the seed and on its place in `texts` only.
+
+        Raises:
+            UsageError: a setting is out of its range.
+            InputError: a text has no blank, or more tokens than the model has positions.
         """
+        settings = {
+            "num_beams": num_beams,
+            "length_penalty": length_penalty,
+            "n_best": n_best,
+            "no_repeat_ngram": no_repeat_ngram,
+            "min_new_tokens": min_new_tokens,
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
         config = checked(Settings, Draft({"decode": settings}), "infill", ()).decode
         prompts = [self.prompt(text, f"text {i}") for i, text in enumerate(texts, 1)]
         fills = self.fill(prompts, range(1, len(prompts) + 1), config, choices, batch_size)

@@ -44,7 +44,7 @@ def find_recipe(path_or_name: str) -> Path:
     if name in builtin:
         return builtin[name]
     close = get_close_matches(name.removeprefix("recipes/"), builtin, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"built-in: {', '.join(builtin)}"
+    hint = f"did you mean {' or '.join(close)}?" if close else "glmctl recipe ls lists them"
     raise UsageError(path_or_name, f"no such file, and no built-in recipe of this name; {hint}")
 
 

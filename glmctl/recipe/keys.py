@@ -8,8 +8,17 @@ from glmctl.recipe.section import Section
 
 
 def differences(a: Section, b: Section) -> dict[str, tuple[Any, Any]]:
-    """The keys whose value two recipes do not share, with both; None where one lacks it."""
-    left, right = flatten(settings_of(a)), flatten(settings_of(b))
+    """The keys whose value two recipes do not share, with both; None where one lacks it.
+
+    A section that one of them lacks is one key.
+    """
+    left, right = settings_of(a), settings_of(b)
+    of_one = left.keys() ^ right.keys()
+    left, right = (
+        {key: it[key] for key in it if key in of_one}
+        | flatten({key: it[key] for key in it if key not in of_one})
+        for it in (left, right)
+    )
     pairs = {key: (left.get(key), right.get(key)) for key in left | right}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -152,10 +152,9 @@ def run(
         pattern: number of the pattern; None: that of each task.
         policy: whether listed answers are scored or written; None: as each task says.
         limit: questions of each task; None: all.
-        out: folder for predictions and results; None: evals/NAME-MODEL.
+        out: for predictions and results; None: evals/NAME-MODEL-SPLIT-PATTERN-POLICY, as given.
         device: cpu or cuda; None: cuda when there is one.
-        progress: shows how far it is.
-        note: told what is kept of an earlier evaluation.
+        progress, note: show how far it is, and what is kept of an earlier evaluation.
 
     Raises:
         UsageError: there is no such task, or a pattern that a task does not have.
@@ -167,7 +166,9 @@ def run(
         chosen = (*dict.fromkeys((*chosen, *sent)),)
     configs = [asked_so(task, pattern, policy) for task in suite.choose(tuple(tasks or chosen))]
     requests = locate(suite, configs, split, data)
-    folder = out or Path("evals") / f"{suite.name if tasks else Path(name).stem}-{Path(model).name}"
+    of = suite.name if tasks else Path(name).stem
+    how = (split, None if pattern is None else f"pattern-{pattern}", policy)
+    folder = out or Path("evals") / "-".join([of, Path(model).name, *filter(None, how)])
     refuse_other_files(folder)
     where = choose_device(device).type
     glm = open_any(model, where, "float32" if where == "cpu" else None)

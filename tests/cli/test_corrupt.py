@@ -318,6 +318,7 @@ def test_a_damaged_file_is_named(verb, content, glmctl: Run, tmp_path: Path):
         (["gone.txt"], 3, "gone.txt: no such text; name a file, a folder"),
         (["--tokenizer", "nope"], 3, "nope: no such tokenizer; name a file, a folder, hf:NAME"),
         (["--recipe", "glm-bas"], 2, "did you mean glm-base"),
+        (["--recipe", "zero-shot/mmlu"], 2, "of stage 'eval'; run: glmctl eval zero-shot/mmlu"),
         (["--set", "train.seed=1"], 2, "--set changes a recipe; add --recipe RECIPE"),
         (["--undo", "--seed", "1"], 2, "--undo draws nothing; leave out --seed"),
         (["--undo", "--objective", "mlm", "--whole-words"], 2, "--objective and --whole-words"),

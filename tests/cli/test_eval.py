@@ -120,7 +120,10 @@ def test_the_table_says_what_must_be_known(glmctl, tiny_model, data):
     assert row.split()[:2] == ["boolq", "accuracy"]
     assert "zero-shot cloze" in note
     assert "the tokenizer cuts ' No', ' Yes'; words are scored by all their tokens" in done.stderr
-    assert "predictions and results: evals/boolq-model" in done.stderr
+    assert done.stderr.endswith("predictions and results: evals/boolq-model\n")
+    again = ("--split", "val", "--pattern", "1", "--policy", "encode")
+    done = glmctl("eval", "boolq", str(tiny_model), "--data", "sg/BoolQ", *again)
+    assert done.stderr.endswith("results: evals/boolq-model-val-pattern-1-encode\n")
 
 
 def test_a_task_of_ones_own_from_a_table(glmctl, tiny_model, tmp_path):

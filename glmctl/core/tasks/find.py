@@ -98,6 +98,8 @@ def find_suite(name: str) -> tuple[Suite, tuple[str, ...]]:
     if found:
         return found[0]
     require_stage(name, "eval")
+    if Path(name).is_dir():
+        raise UsageError(name, f"is a folder; name a task before it: glmctl eval TASK {name}")
     known = [suite.name for suite in suites]
     known += [task.name for suite in suites for task in suite.tasks]
     raise UsageError(name, f"{unknown(name, known)}; a file of your own ends in .toml")

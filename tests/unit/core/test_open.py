@@ -1,3 +1,4 @@
+import inspect
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from glmctl.core.checkpoint.folder import Found, write_model_folder
 from glmctl.core.checkpoint.store import CheckpointStore
 from glmctl.core.open import Glm, load
 from glmctl.errors import GlmctlError, InputError, UsageError
-from glmctl.recipe.schema import ObjectiveConfig
+from glmctl.recipe.schema import DecodeConfig, ObjectiveConfig
 
 IDS = torch.tensor([[321, 10, 323, 30, 320, 326, 40, 41, 42], [321, 323, 320, 326, 50, 0, 0, 0, 0]])
 POSITIONS = torch.tensor(
@@ -258,3 +259,9 @@ def test_blanks_are_filled_by_rotary_positions_of_two_places_too(glm: Glm, tmp_p
     assert blank.log_prob == pytest.approx(best, abs=1e-5)
     chosen = logits[: len(blank.ids), : turned.tokenizer.size].argmax(1)
     assert chosen.tolist() == [*blank.ids]
+
+
+def test_infill_takes_what_decoding_takes_by_the_same_defaults():
+    parameters = [*inspect.signature(Glm.infill).parameters.values()][4:]
+    stated = {it.name: it.default for it in parameters}
+    assert stated == DecodeConfig().model_dump()

@@ -18,6 +18,14 @@ def test_differences_are_the_changed_keys_with_both_values():
     }
 
 
+def test_a_section_that_one_recipe_lacks_is_one_difference():
+    one, other = (load_recipe("smoke/tiny", it) for it in ([], ["adapter.kind=lora"]))
+    found = differences(one, other)
+    assert [*found] == ["adapter"]
+    assert found["adapter"][0] is None
+    assert found["adapter"][1]["kind"] == "lora"
+
+
 def test_a_recipe_does_not_differ_from_itself():
     assert differences(load_recipe("glm-doc"), load_recipe("glm-doc")) == {}
 

@@ -49,6 +49,11 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones(name, message):
         find_suite(name)
 
 
+def test_a_model_in_the_place_of_a_task_is_answered_with_the_order(tmp_path):
+    with pytest.raises(UsageError, match=f"name a task before it: glmctl eval TASK {tmp_path}"):
+        find_suite(str(tmp_path))
+
+
 def test_an_unknown_task_of_a_suite_is_answered_with_the_nearest_ones():
     suite, _ = find_suite("superglue")
     with pytest.raises(UsageError) as problem:
