@@ -3,8 +3,12 @@
 import base64
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+Stop = Callable[[Sequence[str], str, int, signal.Signals], tuple[int, str]]
 TOKEN = "hf_letmein"
 LFS = (".safetensors", ".bin", ".model")
 
@@ -274,3 +279,27 @@ def hub_env(hub: Server, tmp_path: Path) -> dict[str, str]:
         "HF_TOKEN": "",
         "NO_PROXY": "*",
     }
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Stop:
+    """Start a training and signal it once it has logged so many steps: its code, and what it said.
+
+    It may have ended before, so that nothing is left to stop.
+    """
+
+    def stop(args: Sequence[str], run: str, step: int, number: signal.Signals) -> tuple[int, str]:
+        command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", run]
+        log = tmp_path / run / "metrics.jsonl"
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while process.poll() is None and (
+                not log.exists() or log.read_bytes().count(b"\n") < step
+            ):
+                time.sleep(0.002)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        return process.returncode, said
+
+    return stop

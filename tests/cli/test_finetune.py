@@ -2,13 +2,11 @@
 
 import csv
 import json
-import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -221,25 +219,15 @@ def test_a_task_file_brings_rows_and_settings(glmctl, tiny_model, own):
     assert 'probe = "dev.csv"' in recipe
 
 
-def test_a_killed_run_ends_as_the_run_that_was_not(glmctl, tiny_model, own):
+def test_a_killed_run_ends_as_the_run_that_was_not(glmctl, tiny_model, own, stopped):
     settings = ("train.epochs=30", "train.save_every=4", "train.probe_every=5", "model.dropout=0.1")
     args = ["finetune", "own.toml", "--model", str(tiny_model), "--json"]
     args += [part for setting in settings for part in ("--set", setting)]
     whole = json.loads(glmctl(*args, "--run-dir", "whole").stdout)
-    command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", "killed"]
-    log = own / "killed/metrics.jsonl"
-    for number, step in ((signal.SIGKILL, 7), (signal.SIGINT, 20)):
-        with subprocess.Popen(
-            command, cwd=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
-        ) as run:
-            while run.poll() is None and (
-                not log.exists() or len(log.read_text().splitlines()) < step
-            ):
-                time.sleep(0.002)
-            run.send_signal(number)
-            _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
-    assert b"is saved; the same command continues from there" in said
+    stopped(args, "killed", 7, signal.SIGKILL)
+    code, said = stopped(args, "killed", 20, signal.SIGINT)
+    assert code == 130, said
+    assert "is saved; the same command continues from there" in said
     done = glmctl(*args, "--run-dir", "killed")
     assert "continuing after step" in done.stderr
     ended = json.loads(done.stdout)
@@ -319,7 +307,7 @@ def test_a_single_recipe_is_one_run(glmctl, tiny_model, own):
     assert len((own / "out.csv").read_text().splitlines()) == 17
 
 
-def test_an_adapter_is_trained_alone_and_goes_on_after_a_kill(glmctl, tiny_model, own):
+def test_an_adapter_is_trained_alone_and_goes_on_after_a_kill(glmctl, tiny_model, own, stopped):
     (own / "mood.toml").write_text(RECIPE + LORA)
     args = ["finetune", "mood.toml", "--model", str(tiny_model), "--json"]
     args += [
@@ -335,14 +323,7 @@ def test_an_adapter_is_trained_alone_and_goes_on_after_a_kill(glmctl, tiny_model
     assert done.returncode == 0, done.stderr
     assert "trains 4,096 of " in done.stderr
     whole = json.loads(done.stdout)
-    log = own / "killed/metrics.jsonl"
-    command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", "killed"]
-    with subprocess.Popen(
-        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        while run.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 8):
-            time.sleep(0.002)
-        run.kill()
+    stopped(args, "killed", 8, signal.SIGKILL)
     ended = json.loads(glmctl(*args, "--run-dir", "killed").stdout)
     same = ("score", "best_step", "loss", "parameter_digest")
     assert {key: ended[key] for key in same} == {key: whole[key] for key in same}

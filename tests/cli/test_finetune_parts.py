@@ -3,9 +3,7 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-import time
+import signal
 import tomllib
 from pathlib import Path
 
@@ -98,21 +96,14 @@ def test_a_prompt_is_learned_and_used_again(glmctl, tiny_model, own, encoder):
 
 
 def test_a_frozen_model_keeps_its_weights_and_its_prompt_goes_on_after_a_kill(
-    glmctl, tiny_model, own
+    glmctl, tiny_model, own, stopped
 ):
     args = ["finetune", "words.toml", "--data", "train.csv", "--model", str(tiny_model), "--json"]
     for setting in ("adapter.kind=p_tuning", "adapter.freeze=true", "train.save_every=3"):
         args += ["--set", setting]
     args += ["--set", "train.steps=40", "--set", "model.dropout=0.1"]
     whole = json.loads(glmctl(*args, "--run-dir", "whole").stdout)
-    log = own / "killed/metrics.jsonl"
-    command = [Path(sys.executable).with_name("glmctl"), *args, "--run-dir", "killed"]
-    with subprocess.Popen(
-        command, cwd=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        while run.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 8):
-            time.sleep(0.002)
-        run.kill()
+    stopped(args, "killed", 8, signal.SIGKILL)
     done = glmctl(*args, "--run-dir", "killed")
     assert "continuing after step" in done.stderr
     ended = json.loads(done.stdout)
