@@ -187,6 +187,8 @@ def show_scores(result: FinetuneResult) -> None:
     low, high = result.interval
     known = "" if result.majority is None else f"; majority {result.majority:.2f}"
     render.say(f"{result.metric} {result.score:.2f} ({low:.2f} to {high:.2f}{known})")
+    for name in [*result.metrics][1:]:
+        render.say(f"{name} {result.metrics[name]:.2f}")
     render.say(f"{result.num_dev:,} held-out rows, step {result.best_step:,} of {result.steps:,}")
     if result.confusion:
         table = [(gold, *map(str, row.values())) for gold, row in result.confusion.items()]

@@ -10,7 +10,7 @@ Letters: L source tokens of a sample, A and B tokens of its two parts, H hidden,
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import exp, factorial, prod
+from math import exp, lgamma, log, prod
 from typing import get_args
 
 from glmctl.recipe.model import ModelConfig
@@ -202,7 +202,7 @@ def span_moments(objective: ObjectiveConfig) -> tuple[float, float]:
     """Mean and mean square of a span length, Poisson cut to 1 .. max_span_length."""
     law = objective.mean_span_length
     lengths = range(1, objective.max_span_length + 1)
-    weights = [exp(-law) * law**length / factorial(length) for length in lengths]
+    weights = [exp(length * log(law) - law - lgamma(length + 1)) for length in lengths]
     total = sum(weights)
     mean = sum(length * weight for length, weight in zip(lengths, weights, strict=True))
     square = sum(length**2 * weight for length, weight in zip(lengths, weights, strict=True))

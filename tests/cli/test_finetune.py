@@ -464,7 +464,7 @@ def test_a_model_learns_numbers_on_a_scale(tmp_path: Path):
         tmp_path, "finetune", "grade.toml", "--data", "train.csv", "--set", "task.scale=false"
     )
     assert done.returncode == 2
-    assert "metrics: pearson and spearman are of scale = true" in done.stderr
+    assert "metrics: pearson, spearman: add scale = true, or choose another" in done.stderr
 
 
 def test_what_a_model_forgets_is_measured_and_too_much_of_it_fails(tmp_path: Path):

@@ -250,7 +250,10 @@ def right_label(row: Record, task: TaskConfig) -> str:
             raise ValueError(f"{label!r} is no number from {names[0]} to {names[-1]}; correct it")
         return label
     if names and label not in names:
-        raise ValueError(f"label {label!r} is none of {', '.join(names)}; correct it or the task")
+        is_number = all(map(NUMBER_LIKE.fullmatch, (label, *names)))
+        between = is_number and float(names[0]) < float(label) < float(names[-1])
+        remedy = "correct it or the task" + ", or set scale = true" * between
+        raise ValueError(f"label {label!r} is none of {', '.join(names)}; {remedy}")
     return label
 
 

@@ -413,8 +413,11 @@ class TaskConfig(Section):
         if self.scale and (self.mirror or self.num_shots):
             problems.append("scale: has neither mirror nor shots; leave them out")
         if any((metric in ON_SCALE) != self.scale for metric in self.metrics):
-            names = " and ".join(ON_SCALE)
-            problems.append(f"metrics: {names} are of scale = true, which has no others")
+            stated = ", ".join(self.metrics)
+            remedy = f"with scale = true, choose {' or '.join(ON_SCALE)}"
+            if not self.scale:
+                remedy = "add scale = true, or choose another"
+            problems.append(f"metrics: {stated}: {remedy}")
         if self.one_way and any(p.parts and not BLANK.search(p.parts[-1]) for p in self.patterns):
             problems.append("one_way: the blank must be the end of each pattern")
         if self.mirror and (len(self.mirror) != 2 or len(self.label_names) != 2):

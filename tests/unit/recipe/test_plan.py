@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 
@@ -117,6 +118,12 @@ def test_parameters_without_a_vocabulary_say_what_is_missing():
 
 def test_the_cut_poisson_law_has_the_mean_of_the_released_code():
     assert span_moments(ObjectiveConfig())[0] == pytest.approx(3.157, abs=5e-4)
+
+
+def test_a_law_that_is_not_cut_has_its_moments():
+    mean, square = span_moments(ObjectiveConfig(max_span_length=512))
+    share = 1 - math.exp(-3)  # without the length 0
+    assert (mean, square) == pytest.approx((3 / share, 12 / share))
 
 
 def test_token_spans_hide_the_ratio_and_half_a_span_more():

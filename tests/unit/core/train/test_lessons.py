@@ -128,8 +128,8 @@ def test_a_number_between_two_labels_is_learned_as_both(glm, tmp_path):
     [
         ({"labels": ["5", "0"]}, "numbers that ascend"),
         ({"labels": ["0", "high"], "verbalizer": {"0": "a", "high": "b"}}, "numbers that ascend"),
-        ({"metrics": ["accuracy"]}, "pearson and spearman are of scale = true"),
-        ({"metrics": ["pearson", "accuracy"]}, "which has no others"),
+        ({"metrics": ["accuracy"]}, "accuracy: with scale = true, choose pearson or spearman"),
+        ({"metrics": ["pearson", "accuracy"]}, "pearson, accuracy: with scale = true, choose"),
         ({"mirror": ["text", "text"]}, "neither mirror nor shots"),
     ],
 )
@@ -150,6 +150,14 @@ def test_a_label_off_the_scale_is_named(glm, tmp_path, label):
     assert len(rows.examples) == 1
     (problem,) = rows.problems
     assert problem.endswith(f"rows.csv:2: {label!r} is no number from 0 to 5; correct it")
+
+
+def test_a_number_between_labels_that_are_no_scale_is_told_of_it(glm, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\nIts eyes,7\nThe oven,10\nIts,11\n")
+    rows = read_examples(tmp_path / "rows.csv", task_of("1=cat,10=oven"))
+    assert [it.partition("; ")[2] for it in rows.problems] == [
+        "correct it or the task, or set scale = true", "correct it or the task",
+    ]  # fmt: skip
 
 
 def test_numbers_are_held_out_although_each_is_another(glm, tmp_path):
